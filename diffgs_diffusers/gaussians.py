@@ -1,0 +1,205 @@
+"""A set of 3D Gaussians, the value that every other part makes, changes, stores or draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .functional.quaternions import matrices_to_quaternions, multiply_quaternions
+from .functional.spherical_harmonics import num_sh_bases, rotate_sh, sh_degree_of
+
+if TYPE_CHECKING:
+    from .cameras import Cameras
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianSplats:
+    """An immutable set of N 3D Gaussians, every field after activation.
+
+    Frames and units are those of ``docs/conventions.md``: the world frame of 3DGS PLY files (up is −y), lengths in
+    object units (an object's longest side is 1).
+
+    Args:
+        means: [N, 3] centres.
+        quats: [N, 4] rotations, wxyz, unit length.
+        scales: [N, 3] standard deviations along the rotated axes, > 0.
+        opacities: [N] in [0, 1].
+        sh0: [N, 1, 3] colour coefficients of band 0.
+        shN: [N, K-1, 3] colour coefficients of the higher bands, K = (degree + 1)²; None means degree 0.
+    """
+
+    means: Tensor
+    quats: Tensor
+    scales: Tensor
+    opacities: Tensor
+    sh0: Tensor
+    shN: Tensor = None  # type: ignore[assignment]  # replaced by an empty tensor below
+
+    def __post_init__(self) -> None:
+        if self.shN is None:
+            object.__setattr__(self, "shN", self.sh0.new_zeros(self.sh0.shape[0], 0, 3))
+        n = self.means.shape[0]
+        expected = {"means": (n, 3), "quats": (n, 4), "scales": (n, 3), "opacities": (n,), "sh0": (n, 1, 3)}
+        expected["shN"] = (n, self.shN.shape[1] if self.shN.ndim == 3 else -1, 3)
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            if tuple(value.shape) != shape:
+                raise ValueError(f"`{name}` must have shape {list(shape)}, got {list(value.shape)}.")
+            if value.device != self.means.device or value.dtype != self.means.dtype:
+                raise ValueError(
+                    f"All fields must share a device and dtype: `means` is {self.means.dtype} on "
+                    f"{self.means.device}, `{name}` is {value.dtype} on {value.device}."
+                )
+        sh_degree_of(self.shN.shape[1] + 1)
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    def __repr__(self) -> str:
+        return f"GaussianSplats({len(self)} Gaussians, sh_degree={self.sh_degree}, {self.dtype}, {self.device})"
+
+    @property
+    def sh_degree(self) -> int:
+        return sh_degree_of(self.shN.shape[1] + 1)
+
+    @property
+    def device(self) -> torch.device:
+        return self.means.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.means.dtype
+
+    @property
+    def colors(self) -> Tensor:
+        """[N, K, 3] all colour coefficients, as renderers take them."""
+        return torch.cat([self.sh0, self.shN], dim=1)
+
+    def validate(self) -> GaussianSplats:
+        """Returns itself if every value can be drawn.
+
+        Raises:
+            ValueError: naming the field, the rule and how many Gaussians break it.
+        """
+        rules = {field.name: (getattr(self, field.name).isfinite(), "finite") for field in fields(self)}
+        for name, (good, rule) in rules.items():
+            self._check(name, good, rule)
+        self._check("scales", self.scales > 0, "positive")
+        self._check("opacities", (self.opacities >= 0) & (self.opacities <= 1), "between 0 and 1")
+        self._check("quats", (self.quats.norm(dim=-1) - 1).abs() < 1e-2, "of unit length")
+        return self
+
+    def _check(self, name: str, good: Tensor, rule: str) -> None:
+        bad = int((~good).reshape(len(self), -1).any(dim=-1).sum()) if good.numel() else 0
+        if bad:
+            raise ValueError(f"`{name}` must be {rule}: {bad} of {len(self)} Gaussians are not.")
+
+    def to(self, *args: Any, **kwargs: Any) -> GaussianSplats:
+        """The same splats on another device or in another dtype; arguments as in ``torch.Tensor.to``."""
+        return self._map(lambda value: value.to(*args, **kwargs))
+
+    def detach(self) -> GaussianSplats:
+        """The same values outside of any autograd graph."""
+        return self._map(lambda value: value.detach())
+
+    def select(self, index: Tensor | slice) -> GaussianSplats:
+        """The Gaussians of an integer index [M], a boolean mask [N] or a slice."""
+        return self._map(lambda value: value[index])
+
+    def __getitem__(self, index: Tensor | slice) -> GaussianSplats:
+        return self.select(slice(index, index + 1 or None) if isinstance(index, int) else index)
+
+    def _map(self, function: Any) -> GaussianSplats:
+        return GaussianSplats(**{field.name: function(getattr(self, field.name)) for field in fields(self)})
+
+    @staticmethod
+    def concatenate(splats: Sequence[GaussianSplats]) -> GaussianSplats:
+        """All Gaussians in order; lower SH degrees are padded with zeros to the highest.
+
+        Raises:
+            ValueError: if the sequence is empty.
+        """
+        if not splats:
+            raise ValueError("`concatenate` needs at least one GaussianSplats.")
+        width = max(one.shN.shape[1] for one in splats)
+        padded = [torch.nn.functional.pad(one.shN, (0, 0, 0, width - one.shN.shape[1])) for one in splats]
+        names = [field.name for field in fields(GaussianSplats) if field.name != "shN"]
+        joined = {name: torch.cat([getattr(one, name) for one in splats]) for name in names}
+        return GaussianSplats(**joined, shN=torch.cat(padded))
+
+    def transform(
+        self, rotation: Tensor | None = None, translation: Tensor | None = None, scale: float = 1.0
+    ) -> GaussianSplats:
+        """The splats under x → scale · rotation · x + translation, colours turned along.
+
+        Args:
+            rotation: [3, 3] proper rotation matrix, or None.
+            translation: [3], or None.
+            scale: uniform, > 0.
+
+        Raises:
+            ValueError: if the rotation is not one or the scale is not positive.
+        """
+        if not scale > 0:
+            raise ValueError(f"`scale` must be positive, got {scale}.")
+        means, quats, shN = self.means, self.quats, self.shN
+        if rotation is not None:
+            rotation = rotation.to(self.means)
+            identity = torch.eye(3).to(self.means)
+            if not torch.allclose(rotation @ rotation.T, identity, atol=1e-4) or torch.linalg.det(rotation) < 0:
+                raise ValueError("`rotation` must be a [3, 3] rotation matrix (orthogonal, determinant 1).")
+            means = means @ rotation.T
+            quats = multiply_quaternions(matrices_to_quaternions(rotation).expand_as(quats), quats)
+            shN = rotate_sh(shN, rotation)
+        means = means * scale
+        if translation is not None:
+            means = means + translation.to(means)
+        return GaussianSplats(means, quats, self.scales * scale, self.opacities, self.sh0, shN)
+
+    def to_tensor(self) -> Tensor:
+        """[N, 11 + 3K]: means 3, quats 4, scales 3, opacity 1, then the K colour coefficients times RGB."""
+        flat = [self.means, self.quats, self.scales, self.opacities[:, None], self.colors.flatten(1)]
+        return torch.cat(flat, dim=1)
+
+    @staticmethod
+    def from_tensor(values: Tensor) -> GaussianSplats:
+        """Inverse of :meth:`to_tensor`.
+
+        Raises:
+            ValueError: if the width is not 11 + 3K for a degree of 0 to 3.
+        """
+        widths = [11 + 3 * num_sh_bases(degree) for degree in range(4)]
+        if values.ndim != 2 or values.shape[1] not in widths:
+            raise ValueError(f"`values` must be [N, W] with W in {widths}, got {list(values.shape)}.")
+        means, quats, scales, opacities, colors = values.split([3, 4, 3, 1, values.shape[1] - 11], dim=1)
+        colors = colors.unflatten(1, (-1, 3))
+        return GaussianSplats(means, quats, scales, opacities[:, 0], colors[:, :1], colors[:, 1:])
+
+    def save(self, path: str | Path) -> None:
+        """Writes a file in the format of its suffix; see :func:`diffgs_diffusers.io.save_splats`."""
+        from .io import save_splats
+
+        save_splats(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> GaussianSplats:
+        """Reads a file in the format of its suffix; see :func:`diffgs_diffusers.io.load_splats`."""
+        from .io import load_splats
+
+        return load_splats(path)
+
+    def render(
+        self,
+        cameras: Cameras,
+        background: Sequence[float] | Tensor | None = None,
+        rasterize_mode: str = "antialiased",
+    ) -> Tensor:
+        """RGBA images [C, H, W, 4] in [0, 1]; see :func:`diffgs_diffusers.rendering.render`."""
+        from .rendering import render
+
+        return render(self, cameras, background=background, rasterize_mode=rasterize_mode)
