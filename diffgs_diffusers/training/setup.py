@@ -1,0 +1,63 @@
+"""The parts that a training loop is put together from: accelerator, optimiser, memory saving, upload."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import ProjectConfiguration
+
+
+def build_accelerator(args: argparse.Namespace, find_unused_parameters: bool = False) -> Accelerator:
+    """The accelerator of a run; its learning-rate schedule counts optimiser steps."""
+    return Accelerator(
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        mixed_precision=args.mixed_precision,
+        log_with=args.report_to,
+        project_config=ProjectConfiguration(
+            project_dir=args.output_dir, logging_dir=str(Path(args.output_dir) / args.logging_dir)
+        ),
+        step_scheduler_with_optimizer=False,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)],
+    )
+
+
+def build_optimizer(args: argparse.Namespace, model: torch.nn.Module) -> torch.optim.AdamW:
+    """AdamW that decays matrices and kernels but not biases, norms and other vectors."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": args.adam_weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=args.learning_rate,
+        betas=(args.adam_beta1, args.adam_beta2),
+        eps=args.adam_epsilon,
+        fused=True,
+    )
+
+
+def enable_gradient_checkpointing(model: torch.nn.Module) -> None:
+    """Turns on gradient checkpointing by diffusers' or transformers' name for it."""
+    for method in ("enable_gradient_checkpointing", "gradient_checkpointing_enable"):
+        if hasattr(model, method):
+            getattr(model, method)()
+            return
+    raise ValueError(f"{type(model).__name__} has no gradient checkpointing: drop --gradient_checkpointing")
+
+
+def push_folder(args: argparse.Namespace) -> None:
+    """Uploads ``output_dir`` without checkpoints and tracker logs to ``hub_model_id``."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=args.hub_token)
+    repo_id = api.create_repo(args.hub_model_id, exist_ok=True).repo_id
+    api.upload_folder(
+        repo_id=repo_id,
+        folder_path=args.output_dir,
+        commit_message="End of training",
+        ignore_patterns=["checkpoint-*/**", ".partial-*/**", ".deleted-*/**", f"{args.logging_dir}/**"],
+    )
