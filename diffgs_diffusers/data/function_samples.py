@@ -1,0 +1,138 @@
+"""Training samples for the Gaussian VAE: an object's features, and its three functions at sampled points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from ..functional.gaupf import (
+    QueryMix,
+    core_distances,
+    local_spacing,
+    probability_targets,
+    sample_queries,
+)
+from ..gaussians import GaussianSplats
+from ..models.point_encoder import point_features
+from .augmentation import augment
+from .dataset import GaussianObjectDataset
+
+
+class SampleKey(Protocol):
+    """Which object, and the seed of everything random about the sample."""
+
+    index: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class FunctionSampling:
+    """How many points of an object a training sample asks about.
+
+    Args:
+        num_queries: points at which GauPF is asked.
+        num_centers: Gaussians whose colour, shape and opacity are asked.
+        encoder_gaussians: Gaussians that the encoder sees, drawn anew for every sample.
+        center_jitter: standard deviation of the offset from a centre at which its attributes are asked, in local
+            spacings: extracted points do not lie exactly on centres.
+        mix: where GauPF is asked.
+    """
+
+    num_queries: int = 6144
+    num_centers: int = 2048
+    encoder_gaussians: int = 4096
+    center_jitter: float = 0.2
+    mix: QueryMix = field(default_factory=QueryMix)
+
+
+def function_sample(
+    splats: GaussianSplats,
+    sampling: FunctionSampling,
+    generator: np.random.Generator,
+    *,
+    truncation: float,
+    core: float,
+    sh_degree: int,
+) -> dict[str, Tensor]:
+    """One object as the VAE's loss takes it.
+
+    Args:
+        splats: the object, on the CPU, in the unit box.
+        sampling: numbers of points.
+        generator: draws them.
+        truncation: δ of GauPF.
+        core: as in :class:`~diffgs_diffusers.models.GaussianVAE`.
+        sh_degree: degree of the features.
+
+    Returns:
+        ``features`` [E, F]; ``query_points`` [M, 3] and ``probability`` [M]; ``centers`` [P, 3] with their
+        ``sh`` [P, K, 3], ``scales`` [P, 3] in local spacings, ``quats`` [P, 4] and ``opacities`` [P].
+    """
+    means = splats.means.numpy()
+    tree = cKDTree(means)
+    queries = sample_queries(splats.means, sampling.num_queries, sampling.mix, generator)
+    distances = core_distances(queries, splats.means, splats.quats, splats.scales, tree, core)
+    chosen = torch.from_numpy(generator.integers(0, len(splats), sampling.num_centers))
+    centers = splats.select(chosen)
+    spacing = torch.from_numpy(local_spacing(means, means[chosen.numpy()], tree))
+    jitter = torch.from_numpy(generator.standard_normal((sampling.num_centers, 3)).astype(np.float32))
+    seen = torch.from_numpy(_draw(generator, len(splats), sampling.encoder_gaussians))
+    return {
+        "features": point_features(splats.select(seen), sh_degree),
+        "query_points": queries,
+        "probability": probability_targets(distances, truncation),
+        "centers": centers.means + jitter * (sampling.center_jitter * spacing[:, None]),
+        "sh": centers.colors,
+        "scales": centers.scales / spacing[:, None],
+        "quats": centers.quats,
+        "opacities": centers.opacities,
+    }
+
+
+def _draw(generator: np.random.Generator, available: int, wanted: int) -> np.ndarray:
+    """``wanted`` indices, without repetition as long as there are enough."""
+    if available >= wanted:
+        return generator.choice(available, wanted, replace=False, shuffle=False)
+    return np.concatenate([np.arange(available), generator.integers(0, available, wanted - available)])
+
+
+class FunctionSampleDataset(torch.utils.data.Dataset):
+    """Augmented :func:`function_sample` of every object of a split; items depend on nothing but their key.
+
+    Args:
+        objects: the fitted objects.
+        sampling: numbers of points.
+        truncation: δ of GauPF.
+        core: of the Gaussians, from which GauPF measures distance.
+        sh_degree: degree of the features.
+        augmented: whether objects are recoloured, mirrored and stretched.
+    """
+
+    def __init__(
+        self,
+        objects: GaussianObjectDataset,
+        sampling: FunctionSampling,
+        *,
+        truncation: float,
+        core: float,
+        sh_degree: int,
+        augmented: bool = True,
+    ) -> None:
+        self.objects, self.sampling, self.augmented = objects, sampling, augmented
+        self.settings = {"truncation": truncation, "core": core, "sh_degree": sh_degree}
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
+        generator = np.random.default_rng(key.seed)
+        splats = self.objects.splats(key.index)
+        if self.augmented:
+            record, materials = self.objects.records[key.index], self.objects.material_ids(key.index)
+            splats, _ = augment(splats, record, materials, generator)
+        return function_sample(splats, self.sampling, generator, **self.settings)

@@ -1,0 +1,209 @@
+"""From Gaussian functions to Gaussians: any number of them, evenly spread over the surface (DiffGS, section 3.5).
+
+Octree search finds the cells that hold surface, random points in them are moved uphill in GauPF onto it, an even
+subset of the exact size is kept, and GauCF and GauTF give every point its colour, shape and opacity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from .functional.gaupf import local_spacing
+from .functional.octree import Cells, surface_cells
+from .functional.poisson_disk import progressive_poisson_disk
+from .gaussians import GaussianSplats
+from .models.autoencoder_gaussian import GaussianVAE
+
+
+@dataclass(frozen=True)
+class ExtractionConfig:
+    """How surface is searched for.
+
+    Args:
+        start_resolution: cells along a side at the octree's first level.
+        octree_depth: how often they are halved.
+        threshold: least GauPF of a point that counts as surface.
+        refinement_steps: moves uphill per candidate.
+        oversampling: candidates per Gaussian asked for; more give a more even spread.
+        chunk_size: points evaluated at once, which bounds the memory.
+        min_candidates: candidates at least, so that small counts see all parts of the object.
+    """
+
+    start_resolution: int = 32
+    octree_depth: int = 2
+    threshold: float = 0.75
+    refinement_steps: int = 4
+    oversampling: float = 4.0
+    chunk_size: int = 16384
+    min_candidates: int = 32768
+
+
+class EmptySurfaceError(ValueError):
+    """GauPF reaches the surface threshold nowhere: there is nothing to extract."""
+
+
+@torch.no_grad()
+def extract_gaussians(
+    vae: GaussianVAE,
+    planes: Tensor,
+    num_gaussians: int,
+    *,
+    generator: torch.Generator | None = None,
+    config: ExtractionConfig | None = None,
+) -> GaussianSplats:
+    """Samples exactly ``num_gaussians`` Gaussians from one object's functions.
+
+    Args:
+        vae: whose heads read the planes.
+        planes: [3, C, R, R] feature planes of one object.
+        num_gaussians: N ≥ 1.
+        generator: CPU generator; draws the candidates. None is a fixed seed.
+        config: the search's settings.
+
+    Returns:
+        N Gaussians in progressive order: the first n of them are an evenly spread smaller set (their scales fit N).
+
+    Raises:
+        ValueError: if the count is below 1 or the planes are not [3, C, R, R].
+        EmptySurfaceError: if no point of the box has a probability above the threshold.
+    """
+    if num_gaussians < 1:
+        raise ValueError(f"`num_gaussians` must be at least 1, got {num_gaussians}.")
+    if planes.ndim != 4 or planes.shape[0] != 3:
+        raise ValueError(f"`planes` must be [3, C, R, R], got {list(planes.shape)}.")
+    config = config or ExtractionConfig()
+    generator = generator or torch.Generator().manual_seed(0)
+    planes = planes[None]
+
+    def probability(points: Tensor) -> Tensor:
+        return _in_chunks(
+            lambda part: vae.heads.probability(planes, part[None])[0], points, config.chunk_size
+        )
+
+    cells = surface_cells(
+        probability,
+        half_side=(1 + vae.config.padding) / 2,
+        start_resolution=config.start_resolution,
+        depth=config.octree_depth,
+        threshold=config.threshold,
+        slope=1 / vae.config.truncation,
+        device=planes.device,
+    )
+    means = _surface_points(vae, planes, cells, num_gaussians, generator, config)
+    return gaussians_at(vae, planes[0], means, config.chunk_size)
+
+
+@torch.no_grad()
+def reconstruct_gaussians(
+    vae: GaussianVAE,
+    splats: GaussianSplats,
+    num_gaussians: int,
+    *,
+    generator: torch.Generator | None = None,
+    config: ExtractionConfig | None = None,
+) -> GaussianSplats:
+    """An object through the VAE: encoded to the posterior's mode, decoded, extracted.
+
+    Args and errors as in :func:`extract_gaussians`.
+    """
+    planes = vae.decode(vae.encode(splats).latent_dist.mode()).planes[0]
+    return extract_gaussians(vae, planes, num_gaussians, generator=generator, config=config)
+
+
+@torch.no_grad()
+def gaussians_at(vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 16384) -> GaussianSplats:
+    """The Gaussians that GauCF and GauTF describe at given centres.
+
+    GauTF's scales are in units of the local spacing of the centres, so they fit any number of them.
+
+    Args:
+        vae: whose heads read the planes.
+        planes: [3, C, R, R] feature planes of one object.
+        means: [N, 3] centres.
+        chunk_size: points evaluated at once.
+    """
+    positions = means.cpu().numpy()
+    spacing = torch.from_numpy(local_spacing(positions, tree=cKDTree(positions))).to(means)
+    parts = []
+    for start in range(0, len(means), chunk_size):
+        part = means[start : start + chunk_size]
+        sh, scales, quats, opacities = (value[0] for value in vae.heads.attributes(planes[None], part[None]))
+        scales = scales * spacing[start : start + chunk_size, None]
+        parts.append(GaussianSplats(part, quats, scales, opacities, sh[:, :1], sh[:, 1:]))
+    return GaussianSplats.concatenate(parts)
+
+
+def _surface_points(
+    vae: GaussianVAE,
+    planes: Tensor,
+    cells: Cells,
+    num_gaussians: int,
+    generator: torch.Generator,
+    config: ExtractionConfig,
+) -> Tensor:
+    """[N, 3] evenly spread points where GauPF is high."""
+    wanted = max(math.ceil(num_gaussians * config.oversampling), config.min_candidates)
+    found: list[Tensor] = []
+    count = 0
+    for _ in range(8):  # each round keeps a share of its candidates; thin shapes need several
+        if count >= wanted or len(cells.centers) == 0:
+            break
+        candidates = _random_points(cells, wanted, generator)
+        moved = _in_chunks(
+            lambda part: _move_uphill(vae, planes, part, config), candidates, config.chunk_size
+        )
+        kept = moved[moved[:, 3] >= config.threshold, :3]
+        found.append(kept)
+        count += len(kept)
+    if count == 0:
+        raise EmptySurfaceError(
+            f"The probability stays below {config.threshold} everywhere: these planes describe no surface."
+        )
+    points = torch.cat(found)
+    while len(points) < num_gaussians:  # a surface of a few points: fill up around them
+        jitter = torch.randn(points.shape, generator=generator).to(points) * 1e-3
+        points = torch.cat([points, points + jitter])
+    chosen = progressive_poisson_disk(points.cpu().numpy(), num_gaussians)
+    return points[torch.from_numpy(chosen).to(points.device)]
+
+
+def _random_points(cells: Cells, count: int, generator: torch.Generator) -> Tensor:
+    """[count, 3] uniform over the volume of the cells."""
+    index = torch.randint(len(cells.centers), (count,), generator=generator)
+    offsets = (torch.rand(count, 3, generator=generator) - 0.5) * cells.side
+    return cells.centers[index.to(cells.centers.device)] + offsets.to(cells.centers)
+
+
+def _move_uphill(vae: GaussianVAE, planes: Tensor, points: Tensor, config: ExtractionConfig) -> Tensor:
+    """Points [M, 3] moved onto the ridge of GauPF, with the value there: [M, 4].
+
+    1 − p is a truncated distance, so a point is (1 − p) δ away from the surface along the gradient: each step is
+    that long, as in marching along a distance field. The best position that a point has seen is kept, because a
+    step across the ridge may end lower.
+    """
+    best = torch.cat([points, torch.full_like(points[:, :1], -torch.inf)], dim=1)
+    for step in range(config.refinement_steps + 1):
+        with torch.enable_grad():
+            points = points.detach().requires_grad_()
+            values = vae.heads.probability(planes, points[None])[0]
+            (gradient,) = torch.autograd.grad(values.sum(), points)
+        values, points = values.detach(), points.detach()
+        best = torch.where((values > best[:, 3])[:, None], torch.cat([points, values[:, None]], dim=1), best)
+        length = (1 - values).clamp(min=0) * vae.config.truncation
+        # A ridge is crossed where the field is sharpest; shorter steps settle on it.
+        length = length * (0.9 if step < 2 else 0.5)
+        points = points + torch.nn.functional.normalize(gradient, dim=-1) * length[:, None]
+    return best
+
+
+def _in_chunks(function: Callable[[Tensor], Tensor], points: Tensor, chunk_size: int) -> Tensor:
+    """The function's values on all points, ``chunk_size`` of them at a time."""
+    if len(points) == 0:
+        return points.new_zeros(0)
+    return torch.cat([function(part) for part in points.split(chunk_size)])

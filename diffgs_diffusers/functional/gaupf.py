@@ -1,0 +1,114 @@
+"""GauPF, the Gaussian probability function: its targets and where to ask for them (DiffGS, section 3.2).
+
+p(q) = max(0, 1 − d(q) / δ), d the distance from the query to the nearest Gaussian. The paper takes the distance to
+the nearest *centre*, which is smooth only if centres are dense (its fits have 350k). Here the distance is to the
+nearest Gaussian's *core*, the box of ±``core`` standard deviations about its centre: 8k flat Gaussians then
+describe a closed surface. ``core=0`` is the paper's definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from .quaternions import quaternions_to_matrices
+
+SPACING_NEIGHBOURS = 6  # a regular lattice on a surface has six neighbours at one spacing
+
+
+@dataclass(frozen=True)
+class QueryMix:
+    """Where GauPF is asked while training: shares of the queries and their spread, in object units.
+
+    Args:
+        near_share: around random centres with the near standard deviation.
+        middle_share: around random centres with the middle standard deviation; the rest is uniform in the box.
+        near_sigma: standard deviation of the near offsets.
+        middle_sigma: standard deviation of the middle offsets.
+        half_side: half the side of the box that the uniform queries fill.
+    """
+
+    near_share: float = 0.55
+    middle_share: float = 0.3
+    near_sigma: float = 0.006
+    middle_sigma: float = 0.03
+    half_side: float = 0.55
+
+
+def sample_queries(means: Tensor, num_queries: int, mix: QueryMix, generator: np.random.Generator) -> Tensor:
+    """Query points [num_queries, 3] for one object with centres ``means`` [N, 3]."""
+    num_near = int(num_queries * mix.near_share)
+    num_middle = int(num_queries * mix.middle_share)
+    chosen = generator.integers(0, len(means), num_near + num_middle)
+    sigma = np.repeat([mix.near_sigma, mix.middle_sigma], [num_near, num_middle])
+    around = means.numpy()[chosen] + generator.standard_normal((len(chosen), 3)) * sigma[:, None]
+    uniform = generator.uniform(-mix.half_side, mix.half_side, (num_queries - len(chosen), 3))
+    queries = np.concatenate([around, uniform]).clip(-mix.half_side, mix.half_side)
+    return torch.from_numpy(queries.astype(np.float32))
+
+
+def core_distances(
+    queries: Tensor,
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    tree: cKDTree,
+    core: float = 1.0,
+    neighbours: int = 6,
+) -> Tensor:
+    """Distances [M] from queries [M, 3] to the nearest Gaussian's core, in object units.
+
+    The nearest core is looked for among the ``neighbours`` nearest centres.
+
+    Args:
+        queries: [M, 3], object frame.
+        means: [N, 3] centres, on the CPU.
+        quats: [N, 4] wxyz.
+        scales: [N, 3] standard deviations.
+        tree: KD-tree over ``means``.
+        core: half sides of the core in standard deviations; 0 measures to the centres.
+        neighbours: candidates per query.
+    """
+    neighbours = min(neighbours, len(means)) if core > 0 else 1
+    distances, index = tree.query(queries.numpy(), k=neighbours)
+    if core == 0:
+        return torch.from_numpy(distances).float()
+    index = torch.from_numpy(index).view(len(queries), neighbours)
+    offsets = queries[:, None] - means[index]
+    rotations = quaternions_to_matrices(quats)[index]
+    local = (offsets[..., None, :] @ rotations)[..., 0, :]
+    reach = scales[index] * core
+    outside = local - torch.minimum(torch.maximum(local, -reach), reach)
+    return outside.norm(dim=-1).min(dim=-1).values
+
+
+def probability_targets(distances: Tensor, truncation: float) -> Tensor:
+    """GauPF values in [0, 1] of distances: truncated (λ) and mapped linearly (τ)."""
+    return (1 - distances / truncation).clamp(min=0)
+
+
+def local_spacing(means: np.ndarray, at: np.ndarray | None = None, tree: cKDTree | None = None) -> np.ndarray:
+    """Distance between neighbouring centres around each point, in object units.
+
+    The root mean square distance to the six nearest neighbours: averaging over six keeps one coincident pair from
+    collapsing it.
+
+    Args:
+        means: [N, 3] all centres.
+        at: [M, 3] members of ``means`` to answer for; all of them by default.
+        tree: KD-tree over ``means``, if there is one.
+
+    Returns:
+        [M] float32, > 0.
+    """
+    tree = cKDTree(means) if tree is None else tree
+    neighbours = min(SPACING_NEIGHBOURS + 1, len(means))
+    distances, _ = tree.query(means if at is None else at, k=neighbours)
+    distances = distances.reshape(-1, neighbours)[:, 1:]
+    if distances.shape[1] == 0:
+        return np.full(len(distances), 1.0, np.float32)
+    return np.sqrt((distances**2).mean(axis=1)).clip(min=1e-6).astype(np.float32)

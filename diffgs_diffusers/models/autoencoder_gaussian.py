@@ -1,0 +1,222 @@
+"""The Gaussian VAE: a set of Gaussians to a latent sequence, the latent to planes, planes to three functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils import BaseOutput
+from torch import Tensor
+
+from ..functional.triplane import DEFAULT_PADDING, planes_to_sequence, sequence_to_planes
+from ..gaussians import GaussianSplats
+from .distributions import DiagonalGaussian
+from .heads import GaussianFunctionHeads, GaussianFunctions
+from .point_encoder import PointEncoder, num_point_features, point_features
+from .triplane import TriplaneDecoder, TriplaneEncoder
+
+
+@dataclass
+class GaussianVAEEncoderOutput(BaseOutput):
+    """
+    Args:
+        latent_dist: posterior over latents [B, C, L].
+    """
+
+    latent_dist: DiagonalGaussian
+
+
+@dataclass
+class GaussianVAEDecoderOutput(BaseOutput):
+    """
+    Args:
+        planes: [B, 3, C, R, R] feature planes, order xz, xy, yz.
+    """
+
+    planes: Tensor
+
+
+class GaussianVAE(ModelMixin, ConfigMixin):
+    """Variational autoencoder of 3D Gaussian objects (DiffGS, section 3.3).
+
+    ``encode`` pools Gaussians onto three planes and compresses them; ``decode`` turns latents into feature planes;
+    ``query`` reads the Gaussian probability (GauPF), colour (GauCF) and transform (GauTF) functions off the planes
+    at any points. Latents are sequences [B, latent_channels, latent_length], plane after plane along a Z-order
+    curve, so that a 1-D U-Net sees neighbours as neighbours.
+
+    Args:
+        sh_degree: degree of the colours that are read and predicted.
+        plane_resolution: R, cells along a side of the planes.
+        plane_channels: channels of the decoded planes.
+        point_channels: width of the point encoder.
+        num_point_blocks: residual blocks of the point encoder.
+        block_channels: widths of the plane encoder and decoder, highest resolution first; each level halves the
+            resolution, so the latent planes have R / 2^(levels − 1) cells a side.
+        decoder_blocks_per_level: residual blocks per level of the decoder.
+        num_attention_blocks: transformer blocks over all cells at the latent's resolution, in each direction.
+        latent_channels: channels of the latent.
+        head_channels: width of the three heads.
+        head_layers: hidden layers of each head.
+        padding: how far the planes reach beyond the unit box, as a fraction of its side.
+        truncation: δ of GauPF in object units: the probability reaches 0 at this distance.
+        core: half sides of a Gaussian's core in standard deviations, from which GauPF measures distance; 0 is the
+            paper's distance to centres.
+        encoder_num_gaussians: objects with more Gaussians are thinned to this number for the encoder.
+        latents_mean: mean per latent channel over the training set; diffusion works on normalised latents.
+        latents_std: standard deviation per latent channel over the training set.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sh_degree: int = 0,
+        plane_resolution: int = 64,
+        plane_channels: int = 32,
+        point_channels: int = 64,
+        num_point_blocks: int = 3,
+        block_channels: tuple[int, ...] = (64, 128, 192),
+        decoder_blocks_per_level: int = 1,
+        num_attention_blocks: int = 2,
+        latent_channels: int = 8,
+        head_channels: int = 192,
+        head_layers: int = 3,
+        padding: float = DEFAULT_PADDING,
+        truncation: float = 0.06,
+        core: float = 1.0,
+        encoder_num_gaussians: int = 8192,
+        latents_mean: tuple[float, ...] | None = None,
+        latents_std: tuple[float, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        factor = 2 ** (len(block_channels) - 1)
+        if plane_resolution % factor or plane_resolution & (plane_resolution - 1):
+            raise ValueError(
+                f"`plane_resolution` must be a power of two of at least {factor} for {len(block_channels)} levels "
+                f"of `block_channels`, got {plane_resolution}."
+            )
+        self.latent_resolution = plane_resolution // factor
+        self.point_encoder = PointEncoder(
+            num_point_features(sh_degree), point_channels, plane_resolution, num_point_blocks, padding
+        )
+        self.encoder = TriplaneEncoder(
+            point_channels + 1,
+            tuple(block_channels),
+            latent_channels,
+            self.latent_resolution,
+            num_attention_blocks,
+        )
+        self.decoder = TriplaneDecoder(
+            latent_channels,
+            self.latent_resolution,
+            tuple(block_channels),
+            plane_channels,
+            num_attention_blocks,
+            decoder_blocks_per_level,
+        )
+        self.heads = GaussianFunctionHeads(plane_channels, head_channels, head_layers, sh_degree, padding)
+
+    @property
+    def latent_length(self) -> int:
+        """L, the length of a latent sequence."""
+        return 3 * self.latent_resolution**2
+
+    def prepare_features(self, splats: Sequence[GaussianSplats]) -> Tensor:
+        """What the encoder reads, [B, N, F]: every object brought to one number of Gaussians.
+
+        A larger object is thinned evenly over its order, after a fixed shuffle; a smaller one repeats Gaussians,
+        which the means over cells hardly notice.
+
+        Raises:
+            ValueError: if there is no object or an object is empty.
+        """
+        if not splats or any(len(one) == 0 for one in splats):
+            raise ValueError("`encode` needs at least one object, each with at least one Gaussian.")
+        target = min(self.config.encoder_num_gaussians, max(len(one) for one in splats))
+        rows = []
+        for one in splats:
+            order = torch.randperm(len(one), generator=torch.Generator().manual_seed(0))
+            index = (
+                order.repeat(-(-target // len(one)))[:target] if len(one) != target else torch.arange(target)
+            )
+            rows.append(point_features(one.select(index.to(one.device)), self.config.sh_degree))
+        return torch.stack(rows).to(device=self.device)
+
+    def encode(
+        self, splats: Sequence[GaussianSplats] | GaussianSplats | Tensor, return_dict: bool = True
+    ) -> GaussianVAEEncoderOutput | tuple[DiagonalGaussian]:
+        """Posterior over the latents of objects.
+
+        Args:
+            splats: objects in the unit box, or features [B, N, F] from :meth:`prepare_features`.
+            return_dict: False gives a tuple.
+
+        Returns:
+            the posterior over [B, latent_channels, latent_length], not normalised by ``latents_mean``.
+        """
+        if isinstance(splats, GaussianSplats):
+            splats = [splats]
+        features = splats if isinstance(splats, Tensor) else self.prepare_features(splats)
+        parameters = self.encoder(self.point_encoder(features.to(self.dtype)).to(self.dtype))
+        posterior = DiagonalGaussian.from_parameters(planes_to_sequence(parameters.float()))
+        return GaussianVAEEncoderOutput(latent_dist=posterior) if return_dict else (posterior,)
+
+    def decode(self, latents: Tensor, return_dict: bool = True) -> GaussianVAEDecoderOutput | tuple[Tensor]:
+        """Feature planes [B, 3, C, R, R] of latents [B, latent_channels, latent_length].
+
+        Raises:
+            ValueError: if the latents have another shape.
+        """
+        expected = (self.config.latent_channels, self.latent_length)
+        if latents.ndim != 3 or tuple(latents.shape[1:]) != expected:
+            raise ValueError(
+                f"`latents` must be [B, {expected[0]}, {expected[1]}], got {list(latents.shape)}."
+            )
+        planes = self.decoder(sequence_to_planes(latents.to(self.dtype), self.latent_resolution))
+        return GaussianVAEDecoderOutput(planes=planes) if return_dict else (planes,)
+
+    def query(self, planes: Tensor, query_points: Tensor) -> GaussianFunctions:
+        """GauPF, GauCF and GauTF at ``query_points`` [B, M, 3], object frame."""
+        return self.heads(planes, query_points)
+
+    def normalize_latents(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, L] with zero mean and unit variance per channel over the training set."""
+        mean, std = self._latent_statistics(latents)
+        return (latents - mean) / std
+
+    def denormalize_latents(self, latents: Tensor) -> Tensor:
+        """Inverse of :meth:`normalize_latents`."""
+        mean, std = self._latent_statistics(latents)
+        return latents * std + mean
+
+    def _latent_statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        channels = self.config.latent_channels
+        mean = self.config.latents_mean or [0.0] * channels
+        std = self.config.latents_std or [1.0] * channels
+        return latents.new_tensor(mean)[:, None], latents.new_tensor(std)[:, None]
+
+    def forward(
+        self,
+        splats: Sequence[GaussianSplats] | Tensor,
+        query_points: Tensor,
+        centers: Tensor | None = None,
+        sample_posterior: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> tuple[GaussianFunctions, DiagonalGaussian]:
+        """Encodes, decodes and queries.
+
+        Args:
+            splats: as :meth:`encode` takes them.
+            query_points: [B, M, 3] where GauPF is asked.
+            centers: [B, P, 3] where GauCF and GauTF are asked; ``query_points`` by default.
+            sample_posterior: draw the latents instead of taking the posterior's mode.
+            generator: draws them.
+        """
+        posterior = self.encode(splats).latent_dist
+        latents = posterior.sample(generator) if sample_posterior else posterior.mode()
+        planes = self.decode(latents).planes
+        probability = self.heads.probability(planes, query_points)
+        attributes = self.heads.attributes(planes, query_points if centers is None else centers)
+        return GaussianFunctions(probability, *attributes), posterior

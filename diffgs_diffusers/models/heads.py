@@ -1,0 +1,106 @@
+"""The three function heads: GauPF, GauCF and GauTF as MLPs on triplane features (DiffGS, section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..functional.spherical_harmonics import SH_C0, num_sh_bases
+from ..functional.triplane import sample_planes
+
+
+@dataclass(frozen=True)
+class GaussianFunctions:
+    """The three functions' values at query points.
+
+    Args:
+        probability: [B, M] GauPF. Unbounded while training (a hinge on its excess keeps gradients alive beyond
+            the truncation); clamp to [0, 1] to read it.
+        sh: [B, M, K, 3] GauCF, colour coefficients.
+        scales: [B, M, 3] GauTF, standard deviations in units of the local spacing of centres, > 0.
+        quats: [B, M, 4] GauTF, wxyz, unit.
+        opacities: [B, M] GauTF, in [0, 1].
+    """
+
+    probability: Tensor
+    sh: Tensor
+    scales: Tensor
+    quats: Tensor
+    opacities: Tensor
+
+
+class FunctionHead(nn.Module):
+    """An MLP from plane features and the point itself to one function's raw values.
+
+    Args:
+        in_channels: width of the features of a point.
+        hidden_channels: width of the hidden layers.
+        num_layers: hidden layers.
+        out_channels: raw values per point.
+    """
+
+    def __init__(self, in_channels: int, hidden_channels: int, num_layers: int, out_channels: int) -> None:
+        super().__init__()
+        widths = [in_channels + 3] + [hidden_channels] * num_layers
+        self.hidden_layers = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.proj_out = nn.Linear(widths[-1], out_channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        hidden = features
+        for layer in self.hidden_layers:
+            hidden = nn.functional.silu(layer(hidden))
+        return self.proj_out(hidden).float()
+
+
+class GaussianFunctionHeads(nn.Module):
+    """GauPF, GauCF and GauTF over one set of planes.
+
+    The features of the three planes are joined, not summed: a sum cannot tell which plane saw what.
+
+    Args:
+        plane_channels: C of the planes.
+        hidden_channels: width of the heads.
+        num_layers: hidden layers of each head.
+        sh_degree: degree of the colours.
+        padding: how far planes reach beyond the unit box.
+    """
+
+    def __init__(
+        self, plane_channels: int, hidden_channels: int, num_layers: int, sh_degree: int, padding: float
+    ) -> None:
+        super().__init__()
+        self.sh_degree, self.padding = sh_degree, padding
+        features = 3 * plane_channels
+        self.gaupf = FunctionHead(features, hidden_channels, num_layers, 1)
+        self.gaucf = FunctionHead(features, hidden_channels, num_layers, 3 * num_sh_bases(sh_degree))
+        self.gautf = FunctionHead(features, hidden_channels, num_layers, 8)
+        with torch.no_grad():
+            # Scales start at the half spacing of a fresh surfel, rotations at the identity.
+            self.gautf.proj_out.bias.copy_(torch.tensor([-0.7, -0.7, -0.7, 1.0, 0.0, 0.0, 0.0, 3.0]))
+
+    def features(self, planes: Tensor, query_points: Tensor) -> Tensor:
+        """[B, M, 3C + 3] what a head sees of each point."""
+        sampled = sample_planes(planes, query_points, self.padding)
+        joined = sampled.transpose(1, 2).flatten(2)
+        return torch.cat([joined, query_points.to(joined.dtype)], dim=-1)
+
+    def probability(self, planes: Tensor, query_points: Tensor) -> Tensor:
+        """GauPF [B, M], unbounded."""
+        return self.gaupf(self.features(planes, query_points))[..., 0]
+
+    def attributes(self, planes: Tensor, query_points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """GauCF and GauTF: sh [B, M, K, 3], scales [B, M, 3], quats [B, M, 4], opacities [B, M]."""
+        features = self.features(planes, query_points)
+        sh = self.gaucf(features).unflatten(-1, (-1, 3)) / (2 * SH_C0)
+        log_scales, quats, logit_opacities = self.gautf(features).split([3, 4, 1], dim=-1)
+        scales = log_scales.clamp(-7.0, 3.0).exp()
+        return sh, scales, nn.functional.normalize(quats, dim=-1), logit_opacities[..., 0].sigmoid()
+
+    def forward(self, planes: Tensor, query_points: Tensor) -> GaussianFunctions:
+        return GaussianFunctions(
+            self.probability(planes, query_points), *self.attributes(planes, query_points)
+        )

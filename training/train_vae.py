@@ -1,0 +1,86 @@
+"""Trains the Gaussian VAE on a dataset folder made by prepare_data.py.
+
+accelerate launch training/train_vae.py --train_data_dir DATA --output_dir RUN --mixed_precision bf16 --use_ema
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffgs_diffusers.data.dataset import GaussianObjectDataset
+
+from diffgs_diffusers.data.function_samples import FunctionSampleDataset, FunctionSampling
+from diffgs_diffusers.models import GaussianVAE
+from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments
+from diffgs_diffusers.training.loop import Trainer
+from diffgs_diffusers.training.objectives_vae import VAELossWeights, vae_loss
+from diffgs_diffusers.training.sampling import build_dataloader
+from diffgs_diffusers.training.validation_vae import validate_vae
+
+DEFAULTS = {"learning_rate": 1e-3, "train_batch_size": 8, "max_train_steps": 20_000, "lr_warmup_steps": 200}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_training_arguments(parser, DEFAULTS)
+    group = parser.add_argument_group("model")
+    group.add_argument("--vae_config", help="GaussianVAE config.json; the class's defaults without it")
+    group.add_argument("--pretrained_model_name_or_path", help="folder of a GaussianVAE to start from")
+    group = parser.add_argument_group("samples and loss")
+    group.add_argument("--num_queries", type=int, default=6144, help="GauPF queries per object and step")
+    group.add_argument("--num_centers", type=int, default=2048, help="centres per object and step")
+    group.add_argument("--encoder_gaussians", type=int, default=4096, help="Gaussians seen by the encoder")
+    group.add_argument("--no_augmentation", action="store_true", help="objects as they are")
+    group.add_argument("--limit", type=int, help="first objects of the split only, to try things out")
+    for name, value in vars(VAELossWeights()).items():
+        group.add_argument(f"--{name}_weight", type=float, default=value)
+    group.add_argument("--num_validation_objects", type=int, default=8)
+    return parser
+
+
+def build_vae(args: argparse.Namespace) -> GaussianVAE:
+    """From a trained folder, a config file, or the defaults."""
+    if args.pretrained_model_name_or_path:
+        return GaussianVAE.from_pretrained(args.pretrained_model_name_or_path)
+    if args.vae_config:
+        return GaussianVAE.from_config(GaussianVAE._dict_from_json_file(args.vae_config))
+    return GaussianVAE()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_training_arguments(build_parser(), argv)
+    vae = build_vae(args)
+    sampling = FunctionSampling(args.num_queries, args.num_centers, args.encoder_gaussians)
+    objects = GaussianObjectDataset(args.train_data_dir, split="train", limit=args.limit)
+    dataset = FunctionSampleDataset(
+        objects,
+        sampling,
+        truncation=vae.config.truncation,
+        core=vae.config.core,
+        sh_degree=vae.config.sh_degree,
+        augmented=not args.no_augmentation,
+    )
+    loader = build_dataloader(
+        dataset, args.train_batch_size, args.seed, num_workers=args.dataloader_num_workers
+    )
+    weights = VAELossWeights(**{name: getattr(args, f"{name}_weight") for name in vars(VAELossWeights())})
+
+    def loss_fn(model, batch, step, generator):  # type: ignore[no-untyped-def]
+        return vae_loss(model, batch, weights, generator)
+
+    def validate_fn(model: GaussianVAE, step: int) -> dict[str, float]:
+        results = {}
+        for split in ("train", "validation"):
+            shown = GaussianObjectDataset(args.train_data_dir, split=split, limit=args.num_validation_objects)
+            sheet = Path(args.output_dir) / "validation" / f"{split}-{step:06d}.png"
+            values = validate_vae(model, [shown.splats(i) for i in range(len(shown))], sheet_path=sheet)
+            results.update({f"{split}_{name}": value for name, value in values.items()})
+        return results
+
+    Trainer(args, vae, loader, loss_fn, validate_fn, name="vae").run()
+
+
+if __name__ == "__main__":
+    main()
