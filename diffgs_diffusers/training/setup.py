@@ -13,6 +13,8 @@ from accelerate.utils import ProjectConfiguration
 def build_accelerator(args: argparse.Namespace, find_unused_parameters: bool = False) -> Accelerator:
     """The accelerator of a run; its learning-rate schedule counts optimiser steps."""
     return Accelerator(
+        # Without this, accelerate runs every process of a torchrun on CPU as if it were alone.
+        cpu=not has_device(),
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         mixed_precision=args.mixed_precision,
         log_with=args.report_to,
@@ -22,6 +24,13 @@ def build_accelerator(args: argparse.Namespace, find_unused_parameters: bool = F
         step_scheduler_with_optimizer=False,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)],
     )
+
+
+def has_device() -> bool:
+    """Whether this machine has a CUDA, XPU, NPU or Apple device that PyTorch can use."""
+    if hasattr(torch, "accelerator"):
+        return torch.accelerator.is_available()
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def build_optimizer(args: argparse.Namespace, model: torch.nn.Module) -> torch.optim.AdamW:
