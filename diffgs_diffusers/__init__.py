@@ -23,7 +23,23 @@ _EXPORTS = {
     "DiffGSPipelineOutput": "pipelines",
     "default_checkpoint": "hub",
 }
-__all__ = [*_EXPORTS, "__version__"]
+__all__ = [
+    "Cameras",
+    "DiffGSPipeline",
+    "DiffGSPipelineOutput",
+    "GaussianSplats",
+    "GaussianVAE",
+    "UNet1DConditionModel",
+    "__version__",
+    "default_checkpoint",
+    "extract_gaussians",
+    "load_splats",
+    "orbit_cameras",
+    "rasterization",
+    "render",
+    "save_splats",
+    "sphere_cameras",
+]
 
 if TYPE_CHECKING:
     from .cameras import Cameras, orbit_cameras, sphere_cameras

@@ -55,9 +55,7 @@ class Cameras:
 
     def to(self, *args: Any, **kwargs: Any) -> Cameras:
         """The same cameras on another device or in another dtype; arguments as in ``torch.Tensor.to``."""
-        return Cameras(
-            self.viewmats.to(*args, **kwargs), self.Ks.to(*args, **kwargs), self.width, self.height
-        )
+        return Cameras(self.viewmats.to(*args, **kwargs), self.Ks.to(*args, **kwargs), self.width, self.height)
 
     def resized(self, width: int, height: int) -> Cameras:
         """The same views in another resolution."""
@@ -165,9 +163,7 @@ def _sphere_views(
     if not 0 < fov < 180:
         raise ValueError(f"`fov` must lie between 0 and 180 degrees, got {fov}.")
     if elevations.abs().max() > 89:
-        raise ValueError(
-            "Elevations must lie between -89 and 89 degrees: straight above has no upright image."
-        )
+        raise ValueError("Elevations must lie between -89 and 89 degrees: straight above has no upright image.")
     distance = fitting_radius(fov) if radius is None else radius
     azimuths, elevations = torch.deg2rad(azimuths), torch.deg2rad(elevations)
     eyes = torch.stack(

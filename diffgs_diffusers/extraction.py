@@ -82,9 +82,7 @@ def extract_gaussians(
     planes = planes[None]
 
     def probability(points: Tensor) -> Tensor:
-        return _in_chunks(
-            lambda part: vae.heads.probability(planes, part[None])[0], points, config.chunk_size
-        )
+        return _in_chunks(lambda part: vae.heads.probability(planes, part[None])[0], points, config.chunk_size)
 
     cells = surface_cells(
         probability,
@@ -155,9 +153,7 @@ def _surface_points(
         if count >= wanted or len(cells.centers) == 0:
             break
         candidates = _random_points(cells, wanted, generator)
-        moved = _in_chunks(
-            lambda part: _move_uphill(vae, planes, part, config), candidates, config.chunk_size
-        )
+        moved = _in_chunks(lambda part: _move_uphill(vae, planes, part, config), candidates, config.chunk_size)
         kept = moved[moved[:, 3] >= config.threshold, :3]
         found.append(kept)
         count += len(kept)

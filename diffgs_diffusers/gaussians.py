@@ -61,9 +61,7 @@ class GaussianSplats:
         return self.means.shape[0]
 
     def __repr__(self) -> str:
-        return (
-            f"GaussianSplats({len(self)} Gaussians, sh_degree={self.sh_degree}, {self.dtype}, {self.device})"
-        )
+        return f"GaussianSplats({len(self)} Gaussians, sh_degree={self.sh_degree}, {self.dtype}, {self.device})"
 
     @property
     def sh_degree(self) -> int:
@@ -153,10 +151,7 @@ class GaussianSplats:
         if rotation is not None:
             rotation = rotation.to(self.means)
             identity = torch.eye(3).to(self.means)
-            if (
-                not torch.allclose(rotation @ rotation.T, identity, atol=1e-4)
-                or torch.linalg.det(rotation) < 0
-            ):
+            if not torch.allclose(rotation @ rotation.T, identity, atol=1e-4) or torch.linalg.det(rotation) < 0:
                 raise ValueError("`rotation` must be a [3, 3] rotation matrix (orthogonal, determinant 1).")
             means = means @ rotation.T
             quats = multiply_quaternions(matrices_to_quaternions(rotation).expand_as(quats), quats)

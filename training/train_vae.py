@@ -62,9 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sh_degree=vae.config.sh_degree,
         augmented=not args.no_augmentation,
     )
-    loader = build_dataloader(
-        dataset, args.train_batch_size, args.seed, num_workers=args.dataloader_num_workers
-    )
+    loader = build_dataloader(dataset, args.train_batch_size, args.seed, num_workers=args.dataloader_num_workers)
     weights = VAELossWeights(**{name: getattr(args, f"{name}_weight") for name in vars(VAELossWeights())})
 
     def loss_fn(model, batch, step, generator):  # type: ignore[no-untyped-def]

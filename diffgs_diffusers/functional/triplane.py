@@ -81,13 +81,13 @@ def sample_planes(planes: Tensor, points: Tensor, padding: float = DEFAULT_PADDI
         [B, 3, M, C] in the dtype of the planes. Cell centres lie at (i + 0.5) / R, so that a point's own cell in
         :func:`cell_indices` is where it is looked up again.
     """
-    batch, num_planes, channels, resolution, _ = planes.shape
+    batch, num_planes = planes.shape[:2]
     grid = plane_coordinates(points.float(), padding).flatten(0, 1)[:, None] * 2 - 1
     # In float32: half-precision coordinates would round points by more than a Gaussian's size.
     sampled = torch.nn.functional.grid_sample(
         planes.flatten(0, 1).float(), grid, mode="bilinear", padding_mode="border", align_corners=False
     )
-    return sampled[:, :, 0].transpose(1, 2).view(batch, num_planes, -1, channels).to(planes.dtype)
+    return sampled[:, :, 0].transpose(1, 2).unflatten(0, (batch, num_planes)).to(planes.dtype)
 
 
 def morton_order(resolution: int) -> Tensor:

@@ -138,9 +138,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         rows = []
         for one in splats:
             order = torch.randperm(len(one), generator=torch.Generator().manual_seed(0))
-            index = (
-                order.repeat(-(-target // len(one)))[:target] if len(one) != target else torch.arange(target)
-            )
+            index = order.repeat(-(-target // len(one)))[:target] if len(one) != target else torch.arange(target)
             rows.append(point_features(one.select(index.to(one.device)), self.config.sh_degree))
         return torch.stack(rows).to(device=self.device)
 
@@ -171,9 +169,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         """
         expected = (self.config.latent_channels, self.latent_length)
         if latents.ndim != 3 or tuple(latents.shape[1:]) != expected:
-            raise ValueError(
-                f"`latents` must be [B, {expected[0]}, {expected[1]}], got {list(latents.shape)}."
-            )
+            raise ValueError(f"`latents` must be [B, {expected[0]}, {expected[1]}], got {list(latents.shape)}.")
         planes = self.decoder(sequence_to_planes(latents.to(self.dtype), self.latent_resolution))
         return GaussianVAEDecoderOutput(planes=planes) if return_dict else (planes,)
 

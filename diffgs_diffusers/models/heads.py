@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,7 @@ class FunctionHead(nn.Module):
     def __init__(self, in_channels: int, hidden_channels: int, num_layers: int, out_channels: int) -> None:
         super().__init__()
         widths = [in_channels + 3] + [hidden_channels] * num_layers
-        self.hidden_layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.hidden_layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.proj_out = nn.Linear(widths[-1], out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -101,6 +100,4 @@ class GaussianFunctionHeads(nn.Module):
         return sh, scales, nn.functional.normalize(quats, dim=-1), logit_opacities[..., 0].sigmoid()
 
     def forward(self, planes: Tensor, query_points: Tensor) -> GaussianFunctions:
-        return GaussianFunctions(
-            self.probability(planes, query_points), *self.attributes(planes, query_points)
-        )
+        return GaussianFunctions(self.probability(planes, query_points), *self.attributes(planes, query_points))

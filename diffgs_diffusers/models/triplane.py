@@ -19,9 +19,7 @@ class ResidualBlock2D(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.norm2 = nn.GroupNorm(8, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.shortcut = (
-            nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
-        )
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, hidden: Tensor) -> Tensor:
         residual = self.conv1(nn.functional.silu(self.norm1(hidden)))
@@ -139,9 +137,7 @@ class TriplaneDecoder(nn.Module):
         previous = widths[0]
         for level, channels in enumerate(widths):
             up = [nn.Upsample(scale_factor=2, mode="nearest")] if level else []
-            blocks = [
-                ResidualBlock2D(previous if i == 0 else channels, channels) for i in range(blocks_per_level)
-            ]
+            blocks = [ResidualBlock2D(previous if i == 0 else channels, channels) for i in range(blocks_per_level)]
             self.levels.append(nn.Sequential(*up, *blocks))
             previous = channels
         self.norm_out = nn.GroupNorm(8, previous)
