@@ -1,0 +1,255 @@
+"""EWA projection of 3D Gaussians to screen ellipses and its analytic gradient.
+
+Zwicker et al., "EWA Volume Splatting" (2001), eq. 29-31; the compensation of Yu et al., "Mip-Splatting" (2024),
+eq. 11. With A = J W R S, the 2x3 half of the projected covariance, det(A A^T) = |a0 x a1|^2 (Cauchy-Binet): flat
+and edge-on Gaussians lose no digits. All arithmetic is double precision whatever the input type.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .compilation import kernel
+from .vectors import combine, cross, dot, load, multiply, rotation, rotation_backward, row_times, times_column
+
+ALPHA_FLOOR = 1.0 / 255.0
+# 3.33 standard deviations hold every pixel where a Gaussian of opacity 1 stays above the alpha floor.
+MAX_EXTENT = 3.33
+MAX_RADIUS = 1e9
+TILE = 16
+# Columns of a screen record: centre x, y (pixels); conic a, b, c; opacity; 2 a L with L = ln(255 opacity);
+# determinant of the conic; 1 / a; exp(-a); half height of the visible ellipse (pixels); depth; compensation.
+CENTRE_X, CENTRE_Y, CONIC_A, CONIC_B, CONIC_C, OPACITY = 0, 1, 2, 3, 4, 5
+REACH, DETERMINANT, INVERSE_A, STEP, HALF_HEIGHT, DEPTH, COMPENSATION = 6, 7, 8, 9, 10, 11, 12
+RECORD = 13
+
+
+@kernel
+def _camera(viewmats, intrinsics, camera, width, height):
+    """Rotation rows, translation, focal lengths and centre, and the ranges of x/z and y/z that J may see."""
+    view = viewmats[camera]
+    rows = (load(view, 0), load(view, 1), load(view, 2))
+    offset = (float(view[0, 3]), float(view[1, 3]), float(view[2, 3]))
+    fx, fy = float(intrinsics[camera, 0, 0]), float(intrinsics[camera, 1, 1])
+    cx, cy = float(intrinsics[camera, 0, 2]), float(intrinsics[camera, 1, 2])
+    margin_x, margin_y = 0.15 * width / fx, 0.15 * height / fy
+    range_x = (-cx / fx - margin_x, (width - cx) / fx + margin_x)
+    range_y = (-cy / fy - margin_y, (height - cy) / fy + margin_y)
+    return rows, offset, (fx, fy, cx, cy), range_x, range_y
+
+
+@kernel
+def _half_covariance(point, rows, quat, focal, range_x, range_y):
+    """The slopes x/z and y/z inside their ranges, W' = J W (2 rows) and T = J W R (2 rows)."""
+    inverse_z = 1.0 / point[2]
+    slope_x = min(max(point[0] * inverse_z, range_x[0]), range_x[1])
+    slope_y = min(max(point[1] * inverse_z, range_y[0]), range_y[1])
+    scale_x, scale_y = focal[0] * inverse_z, focal[1] * inverse_z
+    w0 = combine(scale_x, rows[0], -scale_x * slope_x, rows[2])
+    w1 = combine(scale_y, rows[1], -scale_y * slope_y, rows[2])
+    turned = rotation(quat[0], quat[1], quat[2], quat[3])
+    return slope_x, slope_y, w0, w1, row_times(w0, turned), row_times(w1, turned)
+
+
+@kernel
+def _unit_quaternion(quats, index):
+    """The normalised quaternion (wxyz) and the inverse of its norm."""
+    w, x, y, z = float(quats[index, 0]), float(quats[index, 1]), float(quats[index, 2]), float(quats[index, 3])
+    inverse_norm = 1.0 / math.sqrt(w * w + x * x + y * y + z * z)
+    return (w * inverse_norm, x * inverse_norm, y * inverse_norm, z * inverse_norm), inverse_norm
+
+
+@kernel
+def _pixel_range(centre, half, size):
+    """First and past-the-last pixel whose centre lies within `half` of `centre`, cut to [0, size)."""
+    first = math.ceil(max(centre - half - 0.5 - 1e-6, 0.0))
+    last = math.floor(min(centre + half - 0.5 + 1e-6, size - 1.0))
+    return int(first), int(last) + 1
+
+
+@kernel
+def project_forward(
+    first, last, means, quats, scales, opacities, viewmats, intrinsics, width, height, near_plane, far_plane,
+    radius_clip, eps2d, antialiased, records, radii, tile_boxes,
+):  # fmt: skip
+    """Project Gaussians [first, last) into every camera.
+
+    Args:
+        means [N,3], quats [N,4], scales [N,3], opacities [N]: Gaussians, after activation, world frame.
+        viewmats [C,4,4], intrinsics [C,3,3]: cameras.
+        records: out, float64 [C,N,RECORD], written for Gaussians with a radius only.
+        radii: out, int32 [C,N,2], 0 where culled.
+        tile_boxes: out, int32 [C,N,4], first and past-the-last tile in x, then in y; empty where invisible.
+    """
+    for camera in range(viewmats.shape[0]):
+        rows, offset, focal, range_x, range_y = _camera(viewmats, intrinsics, camera, width, height)
+        for index in range(first, last):
+            radii[camera, index, 0] = radii[camera, index, 1] = 0
+            for side in range(4):
+                tile_boxes[camera, index, side] = 0
+            point = combine(1.0, times_column(rows, load(means, index)), 1.0, offset)
+            # Written as "not inside" so that NaN counts as outside, here and below.
+            if not (point[2] >= near_plane and point[2] <= far_plane):
+                continue
+            quat, _ = _unit_quaternion(quats, index)
+            scale = load(scales, index)
+            _, _, _, _, t0, t1 = _half_covariance(point, rows, quat, focal, range_x, range_y)
+            a0, a1 = multiply(t0, scale), multiply(t1, scale)
+            area = cross(a0, a1)
+            sharp = dot(area, area)
+            xx, xy, yy = dot(a0, a0), dot(a0, a1), dot(a1, a1)
+            determinant = sharp + eps2d * (xx + yy) + eps2d * eps2d
+            if not (determinant > 0.0 and determinant < math.inf):
+                continue
+            compensation = math.sqrt(sharp / determinant) if antialiased else 1.0
+            opacity = float(opacities[index]) * compensation
+            if not opacity >= ALPHA_FLOOR:
+                continue
+            reach = math.log(opacity / ALPHA_FLOOR)
+            half_x, half_y = math.sqrt(2.0 * reach * (xx + eps2d)), math.sqrt(2.0 * reach * (yy + eps2d))
+            extent = min(MAX_EXTENT, math.sqrt(2.0 * reach))
+            radius_x = min(math.ceil(extent * math.sqrt(xx + eps2d)), MAX_RADIUS)
+            radius_y = min(math.ceil(extent * math.sqrt(yy + eps2d)), MAX_RADIUS)
+            x = focal[0] * point[0] / point[2] + focal[2]
+            y = focal[1] * point[1] / point[2] + focal[3]
+            if radius_x <= radius_clip and radius_y <= radius_clip:
+                continue
+            if not (x + radius_x > 0 and x - radius_x < width and y + radius_y > 0 and y - radius_y < height):
+                continue
+            radii[camera, index, 0], radii[camera, index, 1] = int(radius_x), int(radius_y)
+            record = records[camera, index]
+            record[CENTRE_X], record[CENTRE_Y] = x, y
+            record[CONIC_A] = (yy + eps2d) / determinant
+            record[CONIC_B] = -xy / determinant
+            record[CONIC_C] = (xx + eps2d) / determinant
+            record[OPACITY] = opacity
+            record[REACH] = 2.0 * record[CONIC_A] * reach
+            record[DETERMINANT] = 1.0 / determinant
+            record[INVERSE_A] = 1.0 / record[CONIC_A]
+            record[STEP] = math.exp(-record[CONIC_A])
+            record[HALF_HEIGHT] = half_y
+            record[DEPTH] = point[2]
+            record[COMPENSATION] = compensation
+            x_first, x_last = _pixel_range(x, half_x, width)
+            y_first, y_last = _pixel_range(y, half_y, height)
+            if x_first < x_last and y_first < y_last:
+                box = tile_boxes[camera, index]
+                box[0], box[1] = x_first // TILE, (x_last - 1) // TILE + 1
+                box[2], box[3] = y_first // TILE, (y_last - 1) // TILE + 1
+
+
+@kernel
+def _covariance_backward(a0, a1, eps2d, antialiased, v_record, opacity):
+    """Gradients of a0 and a1 and of the uncompensated opacity, given those of conic and compensated opacity."""
+    area = cross(a0, a1)
+    sharp = dot(area, area)
+    xx, xy, yy = dot(a0, a0), dot(a0, a1), dot(a1, a1)
+    determinant = sharp + eps2d * (xx + yy) + eps2d * eps2d
+    a, b, c = (yy + eps2d) / determinant, -xy / determinant, (xx + eps2d) / determinant
+    # d(cov^-1) = -cov^-1 d(cov) cov^-1: the gradient of the blurred covariance is -P V P.
+    va, vb, vc = v_record[CONIC_A], 0.5 * v_record[CONIC_B], v_record[CONIC_C]
+    pa, pb, qa, qb = a * va + b * vb, a * vb + b * vc, b * va + c * vb, b * vb + c * vc
+    g_xx, g_xy, g_yy = -(pa * a + pb * b), -(pa * b + pb * c), -(qa * b + qb * c)
+    v_opacity = v_record[OPACITY]
+    v_area = (0.0, 0.0, 0.0)
+    if antialiased:
+        compensation = math.sqrt(sharp / determinant)
+        v_compensation = v_opacity * opacity
+        v_opacity *= compensation
+        half = 0.5 * compensation * v_compensation
+        g_xx, g_xy, g_yy = g_xx - half * a, g_xy - half * b, g_yy - half * c
+        if sharp > 0.0:
+            v_area = combine(v_compensation / math.sqrt(sharp * determinant), area, 0.0, area)
+    v0 = combine(1.0, combine(2.0 * g_xx, a0, 2.0 * g_xy, a1), 1.0, cross(a1, v_area))
+    v1 = combine(1.0, combine(2.0 * g_xy, a0, 2.0 * g_yy, a1), 1.0, cross(v_area, a0))
+    return v0, v1, v_opacity
+
+
+@kernel
+def project_backward(
+    first, last, grain, means, quats, scales, opacities, viewmats, intrinsics, width, height, eps2d, antialiased,
+    tile_boxes, v_records, v_depths, v_means, v_quats, v_scales, v_opacities, v_viewmats,
+):  # fmt: skip
+    """Gradients of the Gaussians in blocks [first, last) of `grain`, summed over the cameras.
+
+    Args:
+        v_records: float64 [C,N,6+], gradients of the columns CENTRE_X to OPACITY.
+        v_depths: float64 [C,N], gradient of the depth.
+        v_means, v_quats, v_scales, v_opacities: in and out, float64, shaped like the inputs; added to.
+        v_viewmats: out, float64 [blocks,C,3,4]; a block is summed by one thread, so the split changes nothing.
+    """
+    for block in range(first, last):
+        for camera in range(viewmats.shape[0]):
+            rows, offset, focal, range_x, range_y = _camera(viewmats, intrinsics, camera, width, height)
+            r0, r1, r2 = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
+            shift = (0.0, 0.0, 0.0)
+            for index in range(block * grain, min(block * grain + grain, means.shape[0])):
+                if tile_boxes[camera, index, 1] == 0:
+                    continue
+                mean, scale = load(means, index), load(scales, index)
+                point = combine(1.0, times_column(rows, mean), 1.0, offset)
+                quat, inverse_norm = _unit_quaternion(quats, index)
+                slope_x, slope_y, w0, w1, t0, t1 = _half_covariance(point, rows, quat, focal, range_x, range_y)
+                v_record = v_records[camera, index]
+                v_a0, v_a1, v_opacity = _covariance_backward(
+                    multiply(t0, scale), multiply(t1, scale), eps2d, antialiased, v_record, float(opacities[index])
+                )
+                v_opacities[index] += v_opacity
+                for axis in range(3):
+                    v_scales[index, axis] += v_a0[axis] * t0[axis] + v_a1[axis] * t1[axis]
+                v_t0, v_t1 = multiply(v_a0, scale), multiply(v_a1, scale)
+                _add_quaternion_gradient(v_quats, index, quat, inverse_norm, w0, w1, v_t0, v_t1)
+                turned = rotation(quat[0], quat[1], quat[2], quat[3])
+                v_w0, v_w1 = times_column(turned, v_t0), times_column(turned, v_t1)
+                # W' = J W with J = [[sx, 0, -sx ux], [0, sy, -sy uy]], sx = fx / z, ux = x / z inside its range.
+                inverse_z = 1.0 / point[2]
+                sx, sy = focal[0] * inverse_z, focal[1] * inverse_z
+                r0 = combine(1.0, r0, sx, v_w0)
+                r1 = combine(1.0, r1, sy, v_w1)
+                r2 = combine(1.0, r2, 1.0, combine(-sx * slope_x, v_w0, -sy * slope_y, v_w1))
+                v_ux = -sx * dot(v_w0, rows[2])
+                v_uy = -sy * dot(v_w1, rows[2])
+                v_sx = dot(v_w0, rows[0]) - slope_x * dot(v_w0, rows[2])
+                v_sy = dot(v_w1, rows[1]) - slope_y * dot(v_w1, rows[2])
+                ux, uy = point[0] * inverse_z, point[1] * inverse_z
+                v_ux = v_ux if range_x[0] <= ux <= range_x[1] else 0.0
+                v_uy = v_uy if range_y[0] <= uy <= range_y[1] else 0.0
+                # The centre is fx ux + cx, without a limit.
+                v_ux += focal[0] * v_record[CENTRE_X]
+                v_uy += focal[1] * v_record[CENTRE_Y]
+                v_z = v_depths[camera, index] - inverse_z * (v_ux * ux + v_uy * uy + v_sx * sx + v_sy * sy)
+                v_point = (v_ux * inverse_z, v_uy * inverse_z, v_z)
+                r0, r1 = combine(1.0, r0, v_point[0], mean), combine(1.0, r1, v_point[1], mean)
+                r2 = combine(1.0, r2, v_point[2], mean)
+                shift = combine(1.0, shift, 1.0, v_point)
+                v_mean = row_times(v_point, rows)
+                for axis in range(3):
+                    v_means[index, axis] += v_mean[axis]
+            for axis in range(3):
+                v_viewmats[block, camera, 0, axis] = r0[axis]
+                v_viewmats[block, camera, 1, axis] = r1[axis]
+                v_viewmats[block, camera, 2, axis] = r2[axis]
+                v_viewmats[block, camera, axis, 3] = shift[axis]
+
+
+@kernel
+def _add_quaternion_gradient(v_quats, index, quat, inverse_norm, w0, w1, v_t0, v_t1):
+    """Add the gradient of the quaternion before normalisation, given that of T = W' R."""
+    g0 = combine(w0[0], v_t0, w1[0], v_t1)
+    g1 = combine(w0[1], v_t0, w1[1], v_t1)
+    g2 = combine(w0[2], v_t0, w1[2], v_t1)
+    v = rotation_backward(quat[0], quat[1], quat[2], quat[3], g0, g1, g2)
+    along = v[0] * quat[0] + v[1] * quat[1] + v[2] * quat[2] + v[3] * quat[3]
+    for axis in range(4):
+        v_quats[index, axis] += (v[axis] - along * quat[axis]) * inverse_norm
+
+
+def empty_records(cameras: int, gaussians: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Records [C,N,RECORD], radii [C,N,2] and tile boxes [C,N,4] for `project_forward`; records of culled Gaussians stay 0."""
+    return (
+        np.zeros((cameras, gaussians, RECORD), np.float64),
+        np.empty((cameras, gaussians, 2), np.int32),
+        np.empty((cameras, gaussians, 4), np.int32),
+    )
