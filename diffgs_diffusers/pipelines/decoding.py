@@ -1,0 +1,60 @@
+"""Latents to objects: one at a time, so that an object does not depend on its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ..extraction import EmptySurfaceError, extract_gaussians
+from ..gaussians import GaussianSplats
+from ..models import GaussianVAE
+
+
+def object_generators(
+    generator: torch.Generator | list[torch.Generator] | None, count: int
+) -> list[torch.Generator]:
+    """One CPU generator for each of ``count`` objects, seeded from the object's own or from the common one."""
+    sources = generator if isinstance(generator, list) else [generator] * count
+    seeds = [
+        torch.randint(2**62, (1,), generator=source, device="cpu" if source is None else source.device)
+        for source in sources
+    ]
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+
+def decode_objects(
+    vae: GaussianVAE, latents: Tensor, num_gaussians: int, generators: list[torch.Generator]
+) -> list[GaussianSplats]:
+    """Decodes normalised latents [B, C, L] and samples ``num_gaussians`` Gaussians from each object's functions.
+
+    Raises:
+        EmptySurfaceError: naming the object that has no surface.
+    """
+    objects = []
+    with _in_float32(vae):
+        for index, (latent, generator) in enumerate(zip(latents, generators, strict=True)):
+            planes = vae.decode(vae.denormalize_latents(latent[None])).planes[0]
+            try:
+                objects.append(extract_gaussians(vae, planes, num_gaussians, generator=generator))
+            except EmptySurfaceError as error:
+                raise EmptySurfaceError(
+                    f"Object {index + 1} of {len(latents)} came out empty: {error} Try another seed or more steps."
+                ) from error
+    return objects
+
+
+@contextmanager
+def _in_float32(vae: GaussianVAE) -> Iterator[None]:
+    """Half precision cannot place points finely enough: 2⁻¹¹ of the box is larger than a small Gaussian."""
+    dtype = vae.dtype
+    if dtype == torch.float32:
+        yield
+        return
+    vae.to(torch.float32)
+    try:
+        yield
+    finally:
+        vae.to(dtype)

@@ -1,0 +1,162 @@
+"""Checks of a pipeline's arguments, all made before any work starts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+OUTPUT_TYPES = ("gaussians", "np", "pt", "latent")
+
+
+def check_count(name: str, value: Any, maximum: int | None = None) -> None:
+    """A count is an integer of at least 1.
+
+    Raises:
+        TypeError, ValueError: naming the argument, the rule and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{name}` must be an integer, got {value!r} ({type(value).__name__}).")
+    if value < 1:
+        raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"`{name}` must be at most {maximum} with this scheduler, got {value}.")
+
+
+def check_number(name: str, value: Any) -> None:
+    """A finite number.
+
+    Raises:
+        TypeError, ValueError: naming the argument and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"`{name}` must be a number, got {value!r} ({type(value).__name__}).")
+    if not math.isfinite(value):
+        raise ValueError(f"`{name}` must be finite, got {value}.")
+
+
+def check_texts(name: str, texts: Any) -> None:
+    """A text or a list of at least one text.
+
+    Raises:
+        TypeError, ValueError: naming the argument and what is wrong.
+    """
+    if isinstance(texts, str):
+        return
+    if not isinstance(texts, list):
+        raise TypeError(f"`{name}` must be a text or a list of texts, got {type(texts).__name__}.")
+    if not texts:
+        raise ValueError(f"`{name}` is an empty list: pass at least one text, or leave it out.")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"`{name}[{index}]` must be a text, got {type(text).__name__}.")
+
+
+def check_prompts(
+    prompt: Any, negative_prompt: Any, prompt_embeds: Any, negative_prompt_embeds: Any, num_objects: int | None
+) -> None:
+    """Prompts are texts, none is given twice, and what goes with them is there and of their number.
+
+    Raises:
+        TypeError, ValueError: naming the argument and what is wrong.
+    """
+    pairs = {"prompt": (prompt, prompt_embeds), "negative_prompt": (negative_prompt, negative_prompt_embeds)}
+    for name, (texts, embeds) in pairs.items():
+        if texts is not None:
+            check_texts(name, texts)
+            if embeds is not None:
+                raise ValueError(f"Pass `{name}` or `{name}_embeds`, not both.")
+    negatives = negative_prompt if negative_prompt is not None else negative_prompt_embeds
+    if prompt is None and prompt_embeds is None:
+        if negatives is not None:
+            raise ValueError("`negative_prompt` is what guidance leads away from: it needs a `prompt` to lead to.")
+    elif num_objects is not None:
+        raise ValueError("`num_objects` counts unconditional objects: with a prompt use `num_objects_per_prompt`.")
+    count = num_prompts(prompt, prompt_embeds)
+    if negatives is not None and not isinstance(negatives, str) and len(negatives) != count:
+        raise ValueError(
+            f"There are {len(negatives)} negative prompts for {count} of `prompt`: pass one for each, or one text."
+        )
+
+
+def num_prompts(prompt: str | list[str] | None, prompt_embeds: Tensor | None) -> int:
+    """P, the number of prompts; 1 for none."""
+    if prompt_embeds is not None:
+        return len(prompt_embeds)
+    return len(prompt) if isinstance(prompt, list) else 1
+
+
+def check_embeds(name: str, embeds: Tensor | None, mask: Tensor | None, width: int) -> None:
+    """Condition states ``{name}_embeds`` are [P, S, width], ``{name}_attention_mask`` is [P, S].
+
+    Raises:
+        ValueError: naming the argument, the expected and the actual shape.
+    """
+    if embeds is None:
+        if mask is not None:
+            raise ValueError(f"`{name}_attention_mask` belongs to `{name}_embeds`, which is missing.")
+        return
+    if embeds.ndim != 3 or 0 in embeds.shape or embeds.shape[2] != width:
+        raise ValueError(f"`{name}_embeds` must be [P, S, {width}], got {list(embeds.shape)}.")
+    if mask is not None and mask.shape != embeds.shape[:2]:
+        raise ValueError(
+            f"`{name}_attention_mask` must be {list(embeds.shape[:2])} as the states, got {list(mask.shape)}."
+        )
+
+
+def check_text_encoder(tokenizer: Any, text_encoder: Any, width: int) -> None:
+    """Texts can be encoded, to states of the width that the denoiser expects.
+
+    Raises:
+        ValueError: saying what to do.
+    """
+    if tokenizer is None or text_encoder is None:
+        raise ValueError(
+            "A prompt needs a text encoder and this pipeline has none: load a checkpoint with `tokenizer` and "
+            "`text_encoder`, or pass `prompt_embeds`."
+        )
+    if text_encoder.config.hidden_size != width:
+        raise ValueError(
+            f"The text encoder's states have {text_encoder.config.hidden_size} channels and the denoiser expects "
+            f"{width}: use the text encoder that it was trained with."
+        )
+
+
+def check_generator(generator: Any, batch_size: int) -> None:
+    """None, one generator, or one for each object.
+
+    Raises:
+        TypeError, ValueError: naming what is wrong.
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        return
+    if not isinstance(generator, list) or not all(isinstance(one, torch.Generator) for one in generator):
+        raise TypeError(f"`generator` must be a torch.Generator or a list of them, got {type(generator).__name__}.")
+    if len(generator) != batch_size:
+        raise ValueError(
+            f"`generator` has {len(generator)} entries for a batch of {batch_size} objects: pass one for each, or "
+            "a single one."
+        )
+
+
+def check_latents(latents: Tensor, shape: tuple[int, int, int]) -> None:
+    """Raises ValueError unless ``latents`` has the batch's shape [B, C, L]."""
+    if tuple(latents.shape) != shape:
+        raise ValueError(f"`latents` must be {list(shape)} for this batch, got {list(latents.shape)}.")
+
+
+def check_output_type(output_type: Any) -> None:
+    """Raises ValueError unless ``output_type`` is known."""
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f"`output_type` must be one of {', '.join(OUTPUT_TYPES)}; got {output_type!r}.")
+
+
+def check_callback_inputs(names: list[str], known: list[str]) -> None:
+    """Raises ValueError unless a callback asks for known tensors only."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"`callback_on_step_end_tensor_inputs` may name {', '.join(known)}; got {', '.join(unknown)}."
+        )

@@ -1,0 +1,350 @@
+"""Text, or nothing, to 3D Gaussian objects: latent diffusion over Gaussian functions (DiffGS, section 3)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from ..gaussians import GaussianSplats
+from ..hub import HubPipelineMixin
+from ..models import GaussianVAE, UNet1DConditionModel
+from . import inputs
+from .conditioning import encode_texts, null_condition, repeat_condition
+from .decoding import decode_objects, object_generators
+from .guidance import Condition, predict
+from .pipeline_output import DiffGSPipelineOutput, to_output_type
+
+Generators = torch.Generator | list[torch.Generator] | None
+StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor | None]], dict[str, Tensor]]
+
+
+class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
+    """Generates 3D Gaussian Splatting objects from text or from noise alone.
+
+    Objects come in the world frame of ``docs/conventions.md`` (up is −y, front +z), in a box of side 1 around the
+    origin.
+
+    Args:
+        vae: turns latents into Gaussian functions.
+        unet: denoises latents [B, C, L], with text states as its condition.
+        scheduler: any of diffusers' schedulers for continuous latents.
+        tokenizer: of the text encoder; None for a pipeline that takes no text.
+        text_encoder: CLIP text model; None for a pipeline that takes no text.
+    """
+
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+    _optional_components = ["tokenizer", "text_encoder"]  # noqa: RUF012
+    _callback_tensor_inputs = ["latents", "prompt_embeds", "negative_prompt_embeds"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        vae: GaussianVAE,
+        unet: UNet1DConditionModel,
+        scheduler: SchedulerMixin,
+        tokenizer: CLIPTokenizer | None = None,
+        text_encoder: CLIPTextModel | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae, unet=unet, scheduler=scheduler, tokenizer=tokenizer, text_encoder=text_encoder
+        )
+
+    @property
+    def guidance_scale(self) -> float:
+        """Weight of classifier-free guidance (Ho & Salimans 2022), read at every step."""
+        return self._guidance_scale
+
+    @property
+    def do_classifier_free_guidance(self) -> bool:
+        return self._guidance_scale > 1
+
+    @property
+    def num_timesteps(self) -> int:
+        """Denoising steps of the current or last call."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """True skips the remaining steps; a callback sets ``pipe._interrupt``."""
+        return self._interrupt
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | list[str] | None = None,
+        *,
+        negative_prompt: str | list[str] | None = None,
+        num_objects_per_prompt: int = 1,
+        num_objects: int | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 3.0,
+        num_gaussians: int = 50_000,
+        eta: float = 0.0,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        prompt_attention_mask: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        negative_prompt_attention_mask: Tensor | None = None,
+        output_type: str = "gaussians",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | PipelineCallback | MultiPipelineCallbacks | None = None,
+        callback_on_step_end_tensor_inputs: list[str] | None = None,
+    ) -> DiffGSPipelineOutput | tuple[list[GaussianSplats] | Any]:
+        """Generates objects.
+
+        Args:
+            prompt: what to generate, one text or a list of P texts; None generates unconditionally.
+            negative_prompt: what guidance leads away from, one text or one per prompt; None leads away from the
+                unconditional prediction.
+            num_objects_per_prompt: objects for each prompt, next to each other in the batch.
+            num_objects: objects of an unconditional batch, 1 if None; only without a prompt.
+            num_inference_steps: denoising steps.
+            guidance_scale: strength of the prompt; 1 or less runs the denoiser once a step instead of twice.
+            num_gaussians: N, exact, for each object.
+            eta: η of DDIM (Song et al. 2021, eq. 16), for schedulers that take it.
+            generator: one, or one per object, which makes objects independent of their batch.
+            latents: [B, C, L] noise to start from; drawn with ``generator`` if None.
+            prompt_embeds: [P, S, D] states in place of ``prompt``.
+            prompt_attention_mask: [P, S], 1 where ``prompt_embeds`` counts; all if None.
+            negative_prompt_embeds: [P, S', D] states in place of ``negative_prompt``.
+            negative_prompt_attention_mask: [P, S'], as above.
+            output_type: "gaussians", "np", "pt" or "latent"; see :class:`DiffGSPipelineOutput`.
+            return_dict: False gives a tuple.
+            callback_on_step_end: called with (pipeline, step, timestep, tensors) after each step; the tensors
+                that it returns replace the pipeline's.
+            callback_on_step_end_tensor_inputs: which tensors it is given, of ``_callback_tensor_inputs``.
+
+        Returns:
+            the batch of P · num_objects_per_prompt, or num_objects, objects.
+
+        Raises:
+            TypeError, ValueError: for arguments that are wrong or do not fit each other, before any work.
+            EmptySurfaceError: if an object has no surface.
+
+        Example:
+            >>> pipe = DiffGSPipeline.from_pretrained(default_checkpoint())  # doctest: +SKIP
+            >>> pipe("a red armchair").gaussians[0].save("armchair.ply")  # doctest: +SKIP
+        """
+        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
+            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        callback_inputs = callback_on_step_end_tensor_inputs or ["latents"]
+        batch_size = self.check_inputs(
+            prompt,
+            negative_prompt,
+            num_objects_per_prompt,
+            num_objects,
+            num_inference_steps,
+            guidance_scale,
+            num_gaussians,
+            eta,
+            generator,
+            latents,
+            prompt_embeds,
+            prompt_attention_mask,
+            negative_prompt_embeds,
+            negative_prompt_attention_mask,
+            output_type,
+            callback_inputs,
+        )
+        self._guidance_scale = guidance_scale
+        self._interrupt = False
+        device = self._execution_device
+
+        prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask = (
+            self.encode_prompt(
+                prompt,
+                device,
+                num_objects_per_prompt,
+                self.do_classifier_free_guidance,
+                negative_prompt,
+                prompt_embeds,
+                prompt_attention_mask,
+                negative_prompt_embeds,
+                negative_prompt_attention_mask,
+            )
+        )
+        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        latents = self.prepare_latents(batch_size, device, generator, latents)
+        tensors = {
+            "latents": latents,
+            "prompt_embeds": prompt_embeds,
+            "prompt_attention_mask": prompt_attention_mask,
+            "negative_prompt_embeds": negative_prompt_embeds,
+            "negative_prompt_attention_mask": negative_prompt_attention_mask,
+        }
+        latents = self.denoise(tensors, generator, eta, callback_on_step_end, callback_inputs)
+        if output_type == "latent":
+            gaussians = latents
+        else:
+            gaussians = to_output_type(self.decode_latents(latents, num_gaussians, generator), output_type)
+
+        self.maybe_free_model_hooks()
+        return DiffGSPipelineOutput(gaussians=gaussians) if return_dict else (gaussians,)
+
+    def check_inputs(
+        self,
+        prompt: str | list[str] | None,
+        negative_prompt: str | list[str] | None,
+        num_objects_per_prompt: int,
+        num_objects: int | None,
+        num_inference_steps: int,
+        guidance_scale: float,
+        num_gaussians: int,
+        eta: float,
+        generator: Generators,
+        latents: Tensor | None,
+        prompt_embeds: Tensor | None,
+        prompt_attention_mask: Tensor | None,
+        negative_prompt_embeds: Tensor | None,
+        negative_prompt_attention_mask: Tensor | None,
+        output_type: str,
+        callback_inputs: list[str],
+    ) -> int:
+        """Checks the arguments of :meth:`__call__`; returns the number of objects B that they ask for.
+
+        Raises:
+            TypeError, ValueError: naming the argument, the rule and the value.
+        """
+        config = self.unet.config
+        max_steps = self.scheduler.config.get("num_train_timesteps")
+        inputs.check_count("num_inference_steps", num_inference_steps, max_steps)
+        inputs.check_count("num_gaussians", num_gaussians)
+        inputs.check_count("num_objects_per_prompt", num_objects_per_prompt)
+        if num_objects is not None:
+            inputs.check_count("num_objects", num_objects)
+        inputs.check_number("guidance_scale", guidance_scale)
+        inputs.check_number("eta", eta)
+        inputs.check_output_type(output_type)
+
+        inputs.check_prompts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, num_objects)
+        width = config.cross_attention_dim
+        inputs.check_embeds("prompt", prompt_embeds, prompt_attention_mask, width)
+        inputs.check_embeds("negative_prompt", negative_prompt_embeds, negative_prompt_attention_mask, width)
+        if prompt is not None or negative_prompt is not None:
+            inputs.check_text_encoder(self.tokenizer, self.text_encoder, width)
+
+        batch_size = inputs.num_prompts(prompt, prompt_embeds) * num_objects_per_prompt * (num_objects or 1)
+        inputs.check_generator(generator, batch_size)
+        if latents is not None:
+            inputs.check_latents(latents, (batch_size, config.in_channels, config.sample_size))
+        inputs.check_callback_inputs(callback_inputs, self._callback_tensor_inputs)
+        return batch_size
+
+    def encode_prompt(
+        self,
+        prompt: str | list[str] | None,
+        device: torch.device | None = None,
+        num_objects_per_prompt: int = 1,
+        do_classifier_free_guidance: bool = True,
+        negative_prompt: str | list[str] | None = None,
+        prompt_embeds: Tensor | None = None,
+        prompt_attention_mask: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        negative_prompt_attention_mask: Tensor | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        """Condition states of the batch and of what guidance leads away from.
+
+        Args:
+            prompt, negative_prompt, …: as in :meth:`__call__`.
+            device: where the results lie; the execution device if None.
+            do_classifier_free_guidance: False leaves the negative states out.
+
+        Returns:
+            states [B, S, D] and mask [B, S] (1 counts), then the same for the negative prompt. A mask of zeros is
+            the unconditional case; all four are None for an unconditional batch.
+        """
+        device = device or self._execution_device
+        if prompt is not None:
+            prompt_embeds, prompt_attention_mask = self._encode_texts(prompt, 1, device)
+        if prompt_embeds is None or not do_classifier_free_guidance:
+            negative_prompt_embeds = negative_prompt_attention_mask = None
+        elif negative_prompt is not None:
+            negative_prompt_embeds, negative_prompt_attention_mask = self._encode_texts(
+                negative_prompt, len(prompt_embeds), device
+            )
+        elif negative_prompt_embeds is None:
+            negative_prompt_embeds, negative_prompt_attention_mask = null_condition(prompt_embeds)
+        prompt_embeds, prompt_attention_mask = repeat_condition(
+            prompt_embeds, prompt_attention_mask, num_objects_per_prompt, device
+        )
+        negative_prompt_embeds, negative_prompt_attention_mask = repeat_condition(
+            negative_prompt_embeds, negative_prompt_attention_mask, num_objects_per_prompt, device
+        )
+        return prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask
+
+    def _encode_texts(self, texts: str | list[str], count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """States and mask of a list of texts, or ``count`` times of one text."""
+        if isinstance(texts, str):
+            texts = [texts] * count
+        return encode_texts(self.tokenizer, self.text_encoder, texts, device)
+
+    def prepare_latents(
+        self, batch_size: int, device: torch.device, generator: Generators, latents: Tensor | None = None
+    ) -> Tensor:
+        """Noise [B, C, L] at the scheduler's first level, float32 whatever the models' precision."""
+        if latents is None:
+            shape = (batch_size, self.unet.config.in_channels, self.unet.config.sample_size)
+            latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
+        return latents.to(device=device, dtype=torch.float32) * self.scheduler.init_noise_sigma
+
+    def denoise(
+        self,
+        tensors: dict[str, Tensor | None],
+        generator: Generators,
+        eta: float,
+        callback_on_step_end: StepCallback | None,
+        callback_inputs: list[str],
+    ) -> Tensor:
+        """Runs the scheduler's steps; returns the final latents [B, C, L].
+
+        Args:
+            tensors: "latents" to start from, and both conditions' states and masks under the names that
+                :meth:`encode_prompt` returns; a callback may replace them.
+            generator, eta, callback_on_step_end: as in :meth:`__call__`.
+            callback_inputs: names of the tensors that the callback is given.
+        """
+        timesteps = self.scheduler.timesteps
+        self._num_timesteps = len(timesteps)
+        options = _accepted_by(self.scheduler.step, {"generator": generator, "eta": eta})
+        with self.progress_bar(total=self._num_timesteps) as progress_bar:
+            for step, timestep in enumerate(timesteps):
+                if self.interrupt:
+                    continue
+                latents = tensors["latents"]
+                sample = self.scheduler.scale_model_input(latents, timestep)
+                condition, negative = _conditions(tensors)
+                model_output = predict(self.unet, sample, timestep, condition, negative, self.guidance_scale)
+                tensors["latents"] = self.scheduler.step(model_output, timestep, latents, **options).prev_sample
+                if callback_on_step_end is not None:
+                    given = {name: tensors[name] for name in callback_inputs}
+                    tensors.update(callback_on_step_end(self, step, timestep, given) or {})
+                progress_bar.update()
+        return tensors["latents"]
+
+    def decode_latents(
+        self, latents: Tensor, num_gaussians: int, generator: Generators = None
+    ) -> list[GaussianSplats]:
+        """Objects of ``num_gaussians`` Gaussians each from normalised latents [B, C, L]."""
+        generators = object_generators(generator, len(latents))
+        return decode_objects(self.vae, latents, num_gaussians, generators)
+
+
+def _conditions(tensors: dict[str, Tensor | None]) -> tuple[Condition, Condition]:
+    """States and mask of the prompt, then of the negative prompt."""
+    prompt = tensors["prompt_embeds"], tensors["prompt_attention_mask"]
+    return prompt, (tensors["negative_prompt_embeds"], tensors["negative_prompt_attention_mask"])
+
+
+def _accepted_by(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Schedulers differ in the options of their steps."""
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in parameters}
