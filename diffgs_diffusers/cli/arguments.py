@@ -1,0 +1,138 @@
+"""The arguments of every command, and the checks that need nothing but their text."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from .. import __version__
+from ..io import SUPPORTED_SUFFIXES
+
+MAX_IMAGE_SIZE = 8192
+MAX_SEED = 2**63 - 1
+TRANSPARENT = "transparent"
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a mistake in one line, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"diffgs: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def integer(minimum: int, maximum: int = MAX_SEED) -> Callable[[str], int]:
+    """An argparse type: an integer in [minimum, maximum]."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be an integer, got {text!r}") from None
+        if not minimum <= value <= maximum:
+            bound = f"at least {minimum}" if value < minimum else f"at most {maximum}"
+            raise argparse.ArgumentTypeError(f"must be {bound}, got {value}")
+        return value
+
+    return parse
+
+
+def number(minimum: float, maximum: float) -> Callable[[str], float]:
+    """An argparse type: a finite number in [minimum, maximum]."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+        if not (math.isfinite(value) and minimum <= value <= maximum):
+            raise argparse.ArgumentTypeError(f"must be between {minimum:g} and {maximum:g}, got {text}")
+        return value
+
+    return parse
+
+
+def color(text: str) -> tuple[float, float, float] | None:
+    """An argparse type: a colour as sRGB in [0, 1], or None for ``transparent``."""
+    from PIL import ImageColor
+
+    if text == TRANSPARENT:
+        return None
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a colour name, #rrggbb or {TRANSPARENT}, got {text!r}") from None
+    return red / 255, green / 255, blue / 255
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``diffgs``; ``run`` of its result is the function that carries the command out."""
+    parser = OneLineParser(
+        prog="diffgs",
+        description="Generate, draw, convert and describe 3D Gaussian Splatting objects.",
+        epilog=f"Splats are stored as {', '.join(SUPPORTED_SUFFIXES)}.",
+    )
+    parser.add_argument("--version", action="version", version=f"diffgs {__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_generate(commands.add_parser("generate", help="make objects from text"))
+    _add_render(commands.add_parser("render", help="draw an object from all sides"))
+    _add_convert(commands.add_parser("convert", help="write splats in another format"))
+    _add_info(commands.add_parser("info", help="describe a file of splats"))
+    return parser
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    from .generate import run_generate
+
+    parser.description = "Make 3D Gaussian objects from text, each with a picture of it from all sides beside it."
+    parser.set_defaults(run=run_generate)
+    add = parser.add_argument
+    add("prompts", nargs="+", metavar="PROMPT", help='what to make, such as "a red armchair"')
+    add("-o", "--output", metavar="FILE", help="default: named after the prompt; several objects are numbered")
+    add("--num-gaussians", type=integer(1), default=50_000, metavar="N", help="of each object (default: 50000)")
+    add("--steps", type=integer(1), metavar="N", help="denoising steps (default: the pipeline's)")
+    add("--guidance", type=number(0, 1000), metavar="G", help="strength of the prompt (default: the pipeline's)")
+    add("--negative-prompt", metavar="TEXT", help="what to lead away from")
+    add("--count", type=integer(1), default=1, metavar="N", help="objects for each prompt (default: 1)")
+    add("--seed", type=integer(0), default=0, metavar="S", help="object i is made from seed S + i (default: 0)")
+    add("--model", metavar="MODEL", help="folder or Hub id (default: the checkpoint that ships)")
+    add("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, … (default: cuda where there is one)")
+    add("--no-sheet", action="store_true", help="write no picture")
+
+
+def _add_render(parser: argparse.ArgumentParser) -> None:
+    from .files import run_render
+
+    parser.description = "Draw an object from all sides: a sheet of views (.png) or an animation (.gif)."
+    parser.set_defaults(run=run_render)
+    add = parser.add_argument
+    add("file", metavar="FILE", help="splats")
+    add("-o", "--output", metavar="PNG|GIF", help="default: FILE with the suffix .png")
+    add("--views", type=integer(1, 1000), metavar="N", help="default: 8 in a sheet, 36 in an animation")
+    add("--size", type=integer(1, MAX_IMAGE_SIZE), default=256, metavar="PIXELS", help="of a view (default: 256)")
+    add("--columns", type=integer(1), default=4, metavar="N", help="views in a row of a sheet (default: 4)")
+    add("--elevation", type=number(-89, 89), default=20.0, metavar="DEGREES", help="default: 20")
+    add("--background", type=color, default="white", metavar="COLOR", help="name, #rrggbb or transparent")
+    add("--rasterize-mode", choices=["antialiased", "classic"], help="default: what the file says, else classic")
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    from .files import run_convert
+
+    parser.description = "Write splats in the format that the new file's suffix names."
+    parser.set_defaults(run=run_convert)
+    parser.add_argument("input", metavar="IN", help="splats")
+    parser.add_argument("output", metavar="OUT", help="the file to write")
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    from .files import run_info
+
+    parser.description = "Describe a file of splats."
+    parser.set_defaults(run=run_info)
+    parser.add_argument("file", metavar="FILE", help="splats")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")

@@ -1,0 +1,121 @@
+"""``diffgs generate``: text to files of splats, each with a picture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..io import SUPPORTED_SUFFIXES
+from .arguments import MAX_SEED
+from .paths import check_output, output_paths
+
+if TYPE_CHECKING:
+    from ..gaussians import GaussianSplats
+
+# Objects that are denoised together: bounds the memory of a long list.
+BATCH_SIZE = 8
+
+
+def run_generate(options: argparse.Namespace) -> None:
+    """Checks everything that can be checked, loads the model, then writes each object as its batch is done.
+
+    Raises:
+        ValueError, OSError: saying what is wrong; before any file is written if the arguments are.
+    """
+    paths = output_paths(options.output, options.prompts, options.count)
+    for path in paths:
+        check_output(path, SUPPORTED_SUFFIXES)
+        if not options.no_sheet:
+            check_output(path.with_suffix(".png"), (".png",))
+    if options.seed + len(paths) - 1 > MAX_SEED:
+        raise ValueError(f"--seed {options.seed}: too large for {len(paths)} objects")
+    model = find_model(options.model)
+    pipe = load_pipeline(model, options.device)
+    prompts = [prompt for prompt in options.prompts for _ in range(options.count)]
+    for index, splats in enumerate(generate(pipe, prompts, options)):
+        write_object(splats, paths[index], with_sheet=not options.no_sheet)
+        print(
+            f"{paths[index]}: {len(splats)} Gaussians, {prompts[index]!r}, seed {options.seed + index}", flush=True
+        )
+
+
+def find_model(name: str | None) -> Path | str:
+    """The folder of a model, checked, or the Hub id that the name must be.
+
+    Raises:
+        OSError: if the folder is not there, incomplete or corrupt.
+    """
+    from ..model_folder import check_model_folder, default_checkpoint
+
+    if name is None:
+        return default_checkpoint()
+    folder = Path(name).expanduser()
+    if folder.exists() or not is_hub_id(name):
+        check_model_folder(folder)
+        return folder
+    return name
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form ``owner/name``."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/")
+
+
+def load_pipeline(model: Path | str, device: str | None) -> Any:
+    """A ``DiffGSPipeline`` on its device, silent except for warnings and, on a terminal, the denoising progress.
+
+    Raises:
+        ValueError: if the device is not there.
+        OSError: if the model cannot be loaded.
+    """
+    import torch
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {device}: cannot be used here ({reason})") from error
+
+    from ..pipelines import DiffGSPipeline
+
+    pipe = DiffGSPipeline.from_pretrained(model).to(device)
+    pipe.set_progress_bar_config(disable=not sys.stderr.isatty())
+    return pipe
+
+
+def generate(pipe: Any, prompts: list[str], options: argparse.Namespace) -> Iterator[GaussianSplats]:
+    """One object for each prompt, made from a seed of its own, so that none depends on its batch."""
+    import torch
+
+    settings = {
+        "num_gaussians": options.num_gaussians,
+        "num_inference_steps": options.steps,
+        "guidance_scale": options.guidance,
+        "negative_prompt": options.negative_prompt,
+    }
+    settings = {name: value for name, value in settings.items() if value is not None}
+    for start in range(0, len(prompts), BATCH_SIZE):
+        batch = prompts[start : start + BATCH_SIZE]
+        seeds = range(options.seed + start, options.seed + start + len(batch))
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        yield from pipe(prompt=batch, generator=generators, **settings).gaussians
+
+
+def write_object(splats: GaussianSplats, path: Path, *, with_sheet: bool) -> None:
+    """Writes the splats, and a PNG of the same name with views from all sides."""
+    from ..contact_sheet import turntable_sheet
+    from ..io import atomic_write, save_splats
+
+    save_splats(splats, path)
+    if with_sheet:
+        with atomic_write(path.with_suffix(".png")) as stream:
+            turntable_sheet(splats).save(stream, format="PNG")
