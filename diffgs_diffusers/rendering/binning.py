@@ -4,6 +4,9 @@ Gaussians are sorted once by depth; filling the tile lists in that order leaves 
 sort over (tile, depth) pairs of the CUDA renderers, which is longer by the number of tiles a Gaussian touches.
 """
 
+# Kernels are typed by numba on their first call.
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 import numpy as np
@@ -70,6 +73,12 @@ def fill_tiles(records, tile_boxes, tiles_x, visible, tile_starts, slot_starts, 
 
 
 @kernel
+def _digit(key, shift):
+    """The RADIX_BITS of an unsigned key from bit `shift` on."""
+    return np.int64((key >> np.uint32(shift)) & np.uint32((1 << RADIX_BITS) - 1))
+
+
+@kernel
 def _depth_order(records, tile_boxes, visible):
     """Flat indices of the visible pairs by camera-space depth, all cameras mixed; equal depths keep their order.
 
@@ -87,17 +96,16 @@ def _depth_order(records, tile_boxes, visible):
                 order[count] = camera * gaussians + index
                 count += 1
     keys = depths.view(np.uint32)
-    mask = np.uint32((1 << RADIX_BITS) - 1)
     for shift in range(0, 32, RADIX_BITS):
         starts = np.zeros((1 << RADIX_BITS) + 1, np.int64)
         for place in range(visible):
-            starts[np.int64((keys[place] >> np.uint32(shift)) & mask) + 1] += 1
-        for digit in range(1 << RADIX_BITS):
-            starts[digit + 1] += starts[digit]
+            starts[_digit(keys[place], shift) + 1] += 1
+        for bucket in range(1 << RADIX_BITS):
+            starts[bucket + 1] += starts[bucket]
         next_keys, next_order = np.empty_like(keys), np.empty_like(order)
         for place in range(visible):
-            digit = np.int64((keys[place] >> np.uint32(shift)) & mask)
-            next_keys[starts[digit]], next_order[starts[digit]] = keys[place], order[place]
-            starts[digit] += 1
+            bucket = _digit(keys[place], shift)
+            next_keys[starts[bucket]], next_order[starts[bucket]] = keys[place], order[place]
+            starts[bucket] += 1
         keys, order = next_keys, next_order
     return order

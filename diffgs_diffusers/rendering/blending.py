@@ -9,6 +9,9 @@ exp(-sigma) obeys e(x+1) = e(x) r(x), r(x+1) = r(x) exp(-a), so a row costs two 
 that recurrence exact to 1e-14 over a tile.
 """
 
+# Kernels are typed by numba on their first call.
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 import math
@@ -55,7 +58,7 @@ def _row_range(record, y_first, y_last):
     """First and past-the-last row of [y_first, y_last) whose pixel centres the visible ellipse may reach."""
     low = record[CENTRE_Y] - record[HALF_HEIGHT] - 0.5 - 1e-6
     high = record[CENTRE_Y] + record[HALF_HEIGHT] - 0.5 + 1e-6
-    return int(math.ceil(max(low, y_first))), int(math.floor(min(high, y_last - 1.0))) + 1
+    return math.ceil(max(low, y_first)), math.floor(min(high, y_last - 1.0)) + 1
 
 
 @kernel
@@ -64,7 +67,7 @@ def _pixel_range(record, dy, x_first, x_last):
     inside = record[REACH] - record[DETERMINANT] * dy * dy
     half = math.sqrt(max(inside, 0.0)) * record[INVERSE_A] + 1e-6
     middle = record[CENTRE_X] - record[CONIC_B] * dy * record[INVERSE_A] - 0.5
-    return int(math.ceil(max(middle - half, x_first))), int(math.floor(min(middle + half, x_last - 1.0))) + 1
+    return math.ceil(max(middle - half, x_first)), math.floor(min(middle + half, x_last - 1.0)) + 1
 
 
 @kernel
@@ -121,7 +124,9 @@ def blend_forward(
                 render_alphas[camera, y, x] = 1.0 - left
                 last_entries[camera, y, x] = newest[pixel]
                 for channel in range(channels):
-                    render_colors[camera, y, x, channel] = light[pixel, channel] + left * backgrounds[camera, channel]
+                    render_colors[camera, y, x, channel] = (
+                        light[pixel, channel] + left * backgrounds[camera, channel]
+                    )
 
 
 @kernel

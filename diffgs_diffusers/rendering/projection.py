@@ -5,6 +5,9 @@ eq. 11. With A = J W R S, the 2x3 half of the projected covariance, det(A A^T) =
 and edge-on Gaussians lose no digits. All arithmetic is double precision whatever the input type.
 """
 
+# Kernels are typed by numba on their first call.
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 import math
@@ -66,7 +69,7 @@ def _pixel_range(centre, half, size):
     """First and past-the-last pixel whose centre lies within `half` of `centre`, cut to [0, size)."""
     first = math.ceil(max(centre - half - 0.5 - 1e-6, 0.0))
     last = math.floor(min(centre + half - 0.5 + 1e-6, size - 1.0))
-    return int(first), int(last) + 1
+    return first, last + 1
 
 
 @kernel
@@ -105,7 +108,7 @@ def project_forward(
                 continue
             compensation = math.sqrt(sharp / determinant) if antialiased else 1.0
             opacity = float(opacities[index]) * compensation
-            if not opacity >= ALPHA_FLOOR:
+            if not (opacity >= ALPHA_FLOOR and opacity < math.inf):
                 continue
             reach = math.log(opacity / ALPHA_FLOOR)
             half_x, half_y = math.sqrt(2.0 * reach * (xx + eps2d)), math.sqrt(2.0 * reach * (yy + eps2d))
@@ -247,7 +250,7 @@ def _add_quaternion_gradient(v_quats, index, quat, inverse_norm, w0, w1, v_t0, v
 
 
 def empty_records(cameras: int, gaussians: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Records [C,N,RECORD], radii [C,N,2] and tile boxes [C,N,4] for `project_forward`; records of culled Gaussians stay 0."""
+    """Records [C,N,RECORD], 0 where culled, radii [C,N,2] and tile boxes [C,N,4] for `project_forward`."""
     return (
         np.zeros((cameras, gaussians, RECORD), np.float64),
         np.empty((cameras, gaussians, 2), np.int32),

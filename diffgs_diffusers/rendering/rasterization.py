@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .checks import RENDER_MODES, check_arguments
+from .arguments import RasterOptions, RasterTensors
 
 if TYPE_CHECKING:
     from ..cameras import Cameras
@@ -38,15 +39,15 @@ def rasterization(
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Render Gaussians into a batch of pinhole cameras; gsplat on CUDA, our own kernels on the CPU.
 
-    Differentiable in every floating tensor but `Ks`. On the CPU a Gaussian with a non-finite position, rotation or
-    scale is culled, and the result does not depend on the number of threads.
+    Differentiable in every tensor but `Ks`. On the CPU a Gaussian with a non-finite position, rotation, scale or
+    opacity is culled, and the result does not depend on the number of threads (`torch.set_num_threads`).
 
     Args:
         means: [N,3] centres, world frame.
         quats: [N,4] rotations, wxyz, normalised here.
         scales: [N,3] standard deviations, after activation, world units.
         opacities: [N] after activation, 0 to 1.
-        colors: [N,D] or [C,N,D] colours of any channel count, or with `sh_degree` [N,K,3] or [C,N,K,3] harmonics.
+        colors: [N,D] or [C,N,D] colours of any channel count, or with `sh_degree` harmonics [N,K,3] or [C,N,K,3].
         viewmats: [C,4,4] world to camera, OpenCV axes.
         Ks: [C,3,3] intrinsics, pixels.
         width: image width in pixels.
@@ -58,38 +59,33 @@ def rasterization(
         sh_degree: degree of the harmonics to use, 0 to 3; None: `colors` are colours.
         backgrounds: [C,D] colours behind everything, D the colour channels (3 with harmonics).
         render_mode: "RGB", "D" (accumulated depth), "ED" (expected depth), "RGB+D" or "RGB+ED" (depth last).
-        rasterize_mode: "classic", or "antialiased": opacity times sqrt(det S / det(S + eps2d I)), Mip-Splatting eq. 11.
+        rasterize_mode: "classic", or "antialiased": opacity times sqrt(det S / det(S + eps2d I)), Mip-Splatting
+            eq. 11.
 
     Returns:
         render_colors [C,H,W,D'], premultiplied and over the background; render_alphas [C,H,W,1]; meta: means2d
-        [C,N,2] pixels, conics [C,N,3], depths [C,N], opacities [C,N] (compensated), radii [C,N,2] int32 (0: culled),
-        width and height. On the CPU meta is detached and 0 where culled.
+        [C,N,2] pixels, conics [C,N,3], depths [C,N], opacities [C,N] (compensated), radii [C,N,2] int32 (0:
+        culled), width and height. On the CPU meta is detached and 0 where culled.
 
     Raises:
-        ValueError: a shape, device or option that does not fit; the message names the argument and what it must be.
+        ValueError: a shape, device or option that does not fit; the message names the argument and its rule.
         TypeError: tensors that are not all float32 or all float64.
         ImportError: CUDA tensors without gsplat.
 
     Example:
         >>> colors, alphas, meta = rasterization(means, quats, scales, opacities, rgb, viewmats, Ks, 128, 128)
     """
-    tensors = {
-        "means": means, "quats": quats, "scales": scales, "opacities": opacities, "colors": colors,
-        "viewmats": viewmats, "Ks": Ks, "backgrounds": backgrounds,
-    }  # fmt: skip
-    check_arguments(tensors, width, height, near_plane, far_plane, eps2d, sh_degree, render_mode, rasterize_mode)
-    options = {
-        "near_plane": near_plane, "far_plane": far_plane, "radius_clip": radius_clip, "eps2d": eps2d,
-        "sh_degree": sh_degree, "render_mode": render_mode, "rasterize_mode": rasterize_mode,
-    }  # fmt: skip
+    options = RasterOptions(
+        width, height, near_plane, far_plane, radius_clip, eps2d, sh_degree, render_mode, rasterize_mode
+    )
+    tensors = RasterTensors(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)
+    tensors.check(sh_degree)
     if means.device.type == "cuda":
-        return _rasterize_cuda(tensors, width, height, options)
-    return _rasterize_cpu(tensors, width, height, options)
+        return _rasterize_cuda(tensors, options)
+    return _rasterize_cpu(tensors, options)
 
 
-def _rasterize_cuda(
-    tensors: dict[str, Tensor | None], width: int, height: int, options: dict[str, Any]
-) -> tuple[Tensor, Tensor, dict[str, Any]]:
+def _rasterize_cuda(tensors: RasterTensors, options: RasterOptions) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """gsplat's own renderer, unpacked so that `meta` has the shapes promised above."""
     try:
         from gsplat import rasterization as gsplat_rasterization
@@ -98,60 +94,43 @@ def _rasterize_cuda(
             "rendering CUDA tensors needs gsplat: install the extra with `pip install diffgs-diffusers[gsplat]`, "
             "or move the Gaussians and cameras to the CPU"
         ) from error
-    return gsplat_rasterization(**tensors, width=width, height=height, packed=False, **options)
+    return gsplat_rasterization(**tensors.named(), **asdict(options), packed=False)
 
 
-def _rasterize_cpu(
-    tensors: dict[str, Tensor | None], width: int, height: int, options: dict[str, Any]
-) -> tuple[Tensor, Tensor, dict[str, Any]]:
+def _rasterize_cpu(tensors: RasterTensors, options: RasterOptions) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """The numba kernels, in camera batches where no gradient is asked for."""
-    needs_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors.values())
-    cameras, gaussians = len(tensors["viewmats"]), len(tensors["means"])
-    batch = cameras if needs_gradient else max(1, PAIRS_AT_ONCE // max(gaussians, 1))
-    parts = [
-        _render_cameras(tensors, slice(first, first + batch), width, height, options)
-        for first in range(0, cameras, batch)
-    ]
-    joined = parts[0] if len(parts) == 1 else tuple(torch.cat(outputs) for outputs in zip(*parts))
+    cameras, gaussians = len(tensors.viewmats), len(tensors.means)
+    batch = cameras if tensors.needs_gradient else max(1, PAIRS_AT_ONCE // max(gaussians, 1))
+    parts = [_render_cameras(tensors, slice(first, first + batch), options) for first in range(0, cameras, batch)]
+    joined = parts[0] if len(parts) == 1 else [torch.cat(outputs) for outputs in zip(*parts)]
     render_colors, render_alphas, means2d, conics, compensated, depths, radii = joined
-    if options["render_mode"] in ("ED", "RGB+ED"):
+    if options.expected_depth:
         expected = render_colors[..., -1:] / render_alphas.clamp(min=1e-10)
         render_colors = torch.cat([render_colors[..., :-1], expected], dim=-1)
     meta = {
         "means2d": means2d, "conics": conics, "depths": depths, "opacities": compensated, "radii": radii,
-        "width": width, "height": height,
+        "width": options.width, "height": options.height,
     }  # fmt: skip
     return render_colors, render_alphas, meta
 
 
-def _render_cameras(
-    tensors: dict[str, Tensor | None], cameras: slice, width: int, height: int, options: dict[str, Any]
-) -> tuple[Tensor, ...]:
+def _render_cameras(tensors: RasterTensors, cameras: slice, options: RasterOptions) -> tuple[Tensor, ...]:
     """The outputs of `autograd.Rasterize` for a range of the cameras."""
     # Imported here: numba takes half a second to import, and users with CUDA never need it.
-    from .autograd import Rasterize, RasterSettings
+    from .autograd import Rasterize
 
-    with_color, with_depth = RENDER_MODES[options["render_mode"]]
-    viewmats, colors, backgrounds = tensors["viewmats"][cameras], tensors["colors"], tensors["backgrounds"]
-    if colors.dim() == (2 if options["sh_degree"] is None else 3):
-        colors = colors[None]
-    else:
-        colors = colors[cameras]
+    viewmats, colors, backgrounds = tensors.viewmats[cameras], tensors.colors, tensors.backgrounds
+    shared = colors.dim() == (2 if options.sh_degree is None else 3)
+    colors = colors[None] if shared else colors[cameras]
     if backgrounds is not None:
-        backgrounds = backgrounds[cameras] if with_color else backgrounds.new_zeros(len(viewmats), 0)
-        if with_depth:
+        backgrounds = backgrounds[cameras] if options.with_color else backgrounds.new_zeros(len(viewmats), 0)
+        if options.with_depth:
             backgrounds = torch.cat([backgrounds, backgrounds.new_zeros(len(viewmats), 1)], dim=-1)
-    settings = RasterSettings(
-        width, height, near_plane=options["near_plane"], far_plane=options["far_plane"],
-        radius_clip=options["radius_clip"], eps2d=options["eps2d"],
-        antialiased=options["rasterize_mode"] == "antialiased", sh_degree=options["sh_degree"],
-        with_depth=with_depth,
-    )  # fmt: skip
     # The centre is where the full inverse puts it, so that gradients hold for view matrices that are not rigid.
     centres = torch.linalg.inv(viewmats)[:, :3, 3]
     return Rasterize.apply(
-        tensors["means"], tensors["quats"], tensors["scales"], tensors["opacities"],
-        colors if with_color else None, viewmats, tensors["Ks"][cameras], centres, backgrounds, settings,
+        tensors.means, tensors.quats, tensors.scales, tensors.opacities, colors if options.with_color else None,
+        viewmats, tensors.Ks[cameras], centres, backgrounds, options,
     )  # fmt: skip
 
 
@@ -172,16 +151,20 @@ def render(
 
     Returns:
         [C,H,W,4] red, green, blue (sRGB, 0 or more, not clipped at 1) and alpha.
+
+    Raises:
+        ValueError: a background that is not one colour, cameras on another device.
     """
+    means = splats.means
     backgrounds = None
     if background is not None:
-        background = torch.as_tensor(background, dtype=splats.means.dtype, device=splats.means.device)
+        background = torch.as_tensor(background, dtype=means.dtype, device=means.device)
         if background.shape != (3,):
             raise ValueError(f"background must have shape [3], got {list(background.shape)}")
         backgrounds = background.expand(len(cameras.viewmats), 3)
     render_colors, render_alphas, _ = rasterization(
-        splats.means, splats.quats, splats.scales, splats.opacities, splats.colors,
-        cameras.viewmats.to(splats.means.dtype), cameras.Ks.to(splats.means.dtype), cameras.width, cameras.height,
+        means, splats.quats, splats.scales, splats.opacities, splats.colors,
+        cameras.viewmats.to(means.dtype), cameras.Ks.to(means.dtype), cameras.width, cameras.height,
         sh_degree=splats.sh_degree, backgrounds=backgrounds, rasterize_mode=rasterize_mode,
     )  # fmt: skip
     return torch.cat([render_colors, render_alphas], dim=-1)

@@ -4,6 +4,9 @@ Real spherical harmonics of degree 0 to 3 in the order and sign of 3DGS files: w
 Condon-Shortley phase. rgb = max(sum_k sh_k Y_k(direction) + 0.5, 0).
 """
 
+# Kernels are typed by numba on their first call.
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 import math

@@ -6,6 +6,7 @@ when a process forks after its first render (data loader workers).
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ def run_ranges(function: Callable[..., None], total: int, grain: int, *arguments
     parts = min(4 * threads, -(-total // grain))
     edges = [total * part // parts for part in range(parts + 1)]
     pool = _pool(threads)
-    futures = [pool.submit(function, first, last, *arguments) for first, last in zip(edges[:-1], edges[1:])]
+    futures = [pool.submit(function, first, last, *arguments) for first, last in itertools.pairwise(edges)]
     for future in futures:
         future.result()
 

@@ -1,5 +1,8 @@
 """Triples of floats inside kernels: numba keeps tuples in registers, small arrays it does not."""
 
+# Kernels are typed by numba on their first call.
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 from .compilation import kernel

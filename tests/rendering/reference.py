@@ -20,11 +20,11 @@ def rotation_matrices(quats: Tensor) -> Tensor:
     return torch.eye(3, dtype=quats.dtype) + 2 * w[:, None, None] * skew + 2 * skew @ skew
 
 
-def _legendre(l: int, m: int, z: Tensor) -> Tensor:
-    """d^m P_l / dz^m, the associated Legendre polynomial without its power of sin."""
+def _legendre(band: int, m: int, z: Tensor) -> Tensor:
+    """d^m P_l / dz^m of band l, the associated Legendre polynomial without its power of sin."""
     coefficients = {
         0: [1.0], 1: [0.0, 1.0], 2: [-0.5, 0.0, 1.5], 3: [0.0, -1.5, 0.0, 2.5],
-    }[l]  # fmt: skip
+    }[band]  # fmt: skip
     for _ in range(m):
         coefficients = [k * value for k, value in enumerate(coefficients)][1:]
     return sum((value * z**k for k, value in enumerate(coefficients)), torch.zeros_like(z))
@@ -34,14 +34,14 @@ def spherical_harmonics(degree: int, directions: Tensor) -> Tensor:
     """Real harmonics [..., (degree+1)^2] in unit directions [..., 3], from their definition."""
     x, y, z = directions.unbind(-1)
     values = []
-    for l in range(degree + 1):
-        for m in range(-l, l + 1):
+    for band in range(degree + 1):
+        for m in range(-band, band + 1):
             k = abs(m)
-            norm = math.sqrt((2 * l + 1) / (4 * math.pi) * math.factorial(l - k) / math.factorial(l + k))
+            norm = math.sqrt((2 * band + 1) / (4 * math.pi) * math.factorial(band - k) / math.factorial(band + k))
             power = torch.complex(x, y) ** k
             part = power.imag if m < 0 else power.real
             sign = (-1) ** k * (math.sqrt(2) if m else 1.0)
-            values.append(sign * norm * _legendre(l, k, z) * part)
+            values.append(sign * norm * _legendre(band, k, z) * part)
     return torch.stack(values, dim=-1)
 
 
