@@ -20,9 +20,7 @@ LR_SCHEDULERS = (
 )
 
 
-def add_training_arguments(
-    parser: argparse.ArgumentParser, defaults: Mapping[str, Any] | None = None
-) -> None:
+def add_training_arguments(parser: argparse.ArgumentParser, defaults: Mapping[str, Any] | None = None) -> None:
     """Adds the arguments that :class:`~diffgs_diffusers.training.loop.Trainer` reads.
 
     Args:

@@ -7,7 +7,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import torch
 from accelerate import DistributedType
 from accelerate.utils import broadcast, send_to_device
 from diffusers.optimization import get_scheduler
-from diffusers.training_utils import EMAModel
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from . import checkpointing
+from .averaging import AveragedWeights
 from .config import save_config
 from .sampling import StepBatchSampler, derive_seed
 from .setup import build_accelerator, build_optimizer, enable_gradient_checkpointing, push_folder
@@ -82,6 +81,8 @@ class Trainer:
         self.step = self.samples_seen = 0
         self.validated_step = -1
         self.accelerator = build_accelerator(args, find_unused_parameters)
+        if args.use_ema and self.accelerator.distributed_type == DistributedType.FSDP:
+            raise ValueError("--use_ema needs whole parameters in every process: use DDP, or drop --use_ema")
         if args.gradient_checkpointing:
             enable_gradient_checkpointing(model)
         optimizer = build_optimizer(args, model)
@@ -93,7 +94,7 @@ class Trainer:
         )
         self.model, self.optimizer, self.schedule = self.accelerator.prepare(model, optimizer, schedule)
         self.generator = torch.Generator(self.accelerator.device)
-        self.ema = self._build_ema() if args.use_ema else None
+        self.ema = AveragedWeights(self.unwrapped_model, args.ema_decay, enabled=args.use_ema)
 
     @property
     def unwrapped_model(self) -> torch.nn.Module:
@@ -140,8 +141,7 @@ class Trainer:
             self.samples_seen += self._samples_per_micro_step
             self.statistics.add(terms, self._samples_per_micro_step, waited)
         self.schedule.step()
-        if self.ema is not None:
-            self.ema.step(self.unwrapped_model.parameters())
+        self.ema.update()
         self.step += 1
         return dict(terms)
 
@@ -151,11 +151,12 @@ class Trainer:
         if self.step % args.logging_steps == 0:
             values = self._log_statistics()
             progress.set_postfix(loss=f"{values['loss']:.4g}", lr=f"{values['lr']:.2g}")
-        if args.checkpointing_steps and self.step % args.checkpointing_steps == 0:
-            self._check_finite("loss", terms["loss"])
-            self.save_checkpoint()
-        if args.validation_steps and self.step % args.validation_steps == 0:
-            self.validate()
+        with self.statistics.paused():
+            if args.checkpointing_steps and self.step % args.checkpointing_steps == 0:
+                self._check_finite("loss", terms["loss"])
+                self.save_checkpoint()
+            if args.validation_steps and self.step % args.validation_steps == 0:
+                self.validate()
 
     def _log_statistics(self) -> dict[str, float]:
         """Averages the terms over processes, writes a line and gives it to the trackers."""
@@ -188,7 +189,7 @@ class Trainer:
         """Calls ``validate_fn`` with the averaged weights on the main process and logs its numbers."""
         if self.validate_fn is not None and self.accelerator.is_main_process:
             model = self.unwrapped_model
-            with self.averaged_weights(), torch.no_grad(), self.accelerator.autocast():
+            with self.ema.applied(), torch.no_grad(), self.accelerator.autocast():
                 model.eval()
                 values = self.validate_fn(model, self.step)
             model.train()
@@ -197,25 +198,9 @@ class Trainer:
         self.validated_step = self.step
         self.accelerator.wait_for_everyone()
 
-    @contextmanager
-    def averaged_weights(self) -> Iterator[None]:
-        """Puts the averaged weights into the model for the time of the block; nothing changes without EMA."""
-        if self.ema is None:
-            yield
-            return
-        parameters = list(self.unwrapped_model.parameters())
-        self.ema.store(parameters)
-        self.ema.copy_to(parameters)
-        try:
-            yield
-        finally:
-            self.ema.restore(parameters)
-
     def save_checkpoint(self) -> Path:
         """Writes ``checkpoint-<step>`` whole or not at all and deletes the oldest beyond the limit."""
-        state = checkpointing.TrainerState(
-            self.step, self.samples_seen, self.ema.optimization_step if self.ema else 0
-        )
+        state = checkpointing.TrainerState(self.step, self.samples_seen, self.ema.step)
         path = checkpointing.save_checkpoint(self.accelerator, self.output_dir, state, self._export)
         if self.accelerator.is_main_process:
             checkpointing.rotate_checkpoints(self.output_dir, self.args.checkpoints_total_limit)
@@ -223,7 +208,7 @@ class Trainer:
 
     def _export(self, folder: Path) -> None:
         """Writes the averaged weights to ``<folder>/<name>`` as ``from_pretrained`` reads them."""
-        with self.averaged_weights():
+        with self.ema.applied():
             self.unwrapped_model.save_pretrained(str(folder / self.name))
 
     def _resume(self) -> None:
@@ -233,26 +218,13 @@ class Trainer:
             state = checkpointing.read_checkpoint_state(path)
             self.accelerator.load_state(str(path))
             self.step, self.samples_seen = state.step, state.samples_seen
-            if self.ema is not None:
-                self._load_ema(path, state.ema_step)
+            self.ema.load(path / self.name, state.ema_step)
             logger.info("resumed from %s at step %d", path, self.step)
         if self.accelerator.is_main_process:
             drop_statistics_after(self.output_dir / "stats.jsonl", self.step)
         self.dataloader.batch_sampler.set_position(
             self.samples_seen, self.accelerator.process_index, self.accelerator.num_processes
         )
-
-    def _load_ema(self, path: Path, ema_step: int) -> None:
-        """Averaged weights live in the checkpoint as the exported model."""
-        averaged = type(self.unwrapped_model).from_pretrained(str(path / self.name))
-        self.ema.shadow_params = [parameter.detach().clone() for parameter in averaged.parameters()]
-        self.ema.to(self.accelerator.device)
-        self.ema.optimization_step = ema_step
-
-    def _build_ema(self) -> EMAModel:
-        if self.accelerator.distributed_type == DistributedType.FSDP:
-            raise ValueError("--use_ema needs whole parameters in every process: use DDP, or drop --use_ema")
-        return EMAModel(self.unwrapped_model.parameters(), decay=self.args.ema_decay, foreach=True)
 
     @property
     def _samples_per_micro_step(self) -> int:
@@ -306,7 +278,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             self._export(self.output_dir)
             if self.finalize_fn is not None:
-                with self.averaged_weights(), torch.no_grad():
+                with self.ema.applied(), torch.no_grad():
                     self.finalize_fn(self.unwrapped_model.eval(), self.output_dir)
             if self.args.push_to_hub:
                 push_folder(self.args)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -38,6 +39,15 @@ class RunningStatistics:
             self.counts[name] = self.counts.get(name, 0) + 1
         self.samples += samples
         self.data_seconds += data_seconds
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the clock for the time of the block: saving and validating are not training."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.started += time.perf_counter() - began
 
     def means(self) -> dict[str, torch.Tensor]:
         """Average of every term over the micro-steps that had it, in the order of the names."""

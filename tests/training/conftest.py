@@ -1,0 +1,88 @@
+"""What the training tests share: a clean accelerate, arguments, and a small denoising run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+
+from diffgs_diffusers.models import UNet1DConditionModel
+from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments
+from diffgs_diffusers.training.loop import Trainer
+from diffgs_diffusers.training.sampling import SampleKey, build_dataloader
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps the settings of a process's first Accelerator; each test gets a first one."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+class NoisySines:
+    """Five waves; noise depends on the key alone."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, key: SampleKey) -> dict[str, torch.Tensor]:
+        wave = torch.sin(torch.arange(8.0) * (key.index + 1)).expand(2, 8)
+        noise = torch.randn(2, 8, generator=torch.Generator().manual_seed(key.seed))
+        return {"wave": wave, "noisy": wave + noise}
+
+
+def compute_denoising_loss(model, batch, step, generator):
+    """Uses both sources of randomness a loss may have: the generator, and dropout's global one."""
+    extra = 0.1 * torch.randn(batch["noisy"].shape, generator=generator, device=generator.device)
+    mse = (model(batch["noisy"] + extra, 10).sample.float() - batch["wave"]).square().mean()
+    return {"loss": mse, "half": mse / 2}
+
+
+@pytest.fixture
+def denoising_loss() -> Callable[..., dict[str, torch.Tensor]]:
+    """The loss of the small run, for tests that wrap it."""
+    return compute_denoising_loss
+
+
+def make_model() -> UNet1DConditionModel:
+    torch.manual_seed(0)
+    return UNet1DConditionModel(
+        sample_size=8,
+        in_channels=2,
+        block_out_channels=(8,),
+        layers_per_block=1,
+        attention_levels=(False,),
+        cross_attention_dim=4,
+        norm_num_groups=4,
+        dropout=0.1,
+    )
+
+
+def small_run(output_dir: Path, *words: str, dataset=None, loss_fn=compute_denoising_loss, **options) -> Trainer:
+    """A Trainer of a small denoiser; `words` are added to the command line."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    parser = argparse.ArgumentParser()
+    defaults = {"train_batch_size": 2, "max_train_steps": 6, "lr_warmup_steps": 1, "learning_rate": 1e-2}
+    add_training_arguments(parser, {**defaults, "logging_steps": 2, "checkpointing_steps": 2})
+    args = parse_training_arguments(parser, [f"--output_dir={output_dir}", *words])
+    loader = build_dataloader(
+        dataset or NoisySines(), args.train_batch_size, args.seed, num_workers=args.dataloader_num_workers
+    )
+    # The denoiser runs without a condition here, so the condition's parameters get no gradient.
+    return Trainer(args, make_model(), loader, loss_fn, name="unet", find_unused_parameters=True, **options)
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
+    """A function of extra command-line words -> Trainer of a small denoiser that writes to ``tmp_path/<name>``."""
+
+    def make(*words: str, name: str = "run", **options) -> Trainer:
+        return small_run(tmp_path / name, *words, **options)
+
+    return make
