@@ -86,7 +86,7 @@ def save_checkpoint(
     final = checkpoint_path(output_dir, state.step)
     partial = final.with_name(f".partial-{final.name}")
     if accelerator.is_main_process:
-        remove_folder(partial)
+        _remove_leftovers(final.parent)
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(partial))
@@ -115,6 +115,13 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(doomed, ignore_errors=True)
         os.replace(path, doomed)
         shutil.rmtree(doomed)
+
+
+def _remove_leftovers(output_dir: Path) -> None:
+    """Deletes what an interrupted save or deletion left behind."""
+    for pattern in (".partial-checkpoint-*", ".deleted-checkpoint-*"):
+        for path in output_dir.glob(pattern):
+            shutil.rmtree(path)
 
 
 def read_checkpoint_state(path: Path) -> TrainerState:
