@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
-from diffusers.utils import logging
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def encode_texts(
