@@ -37,7 +37,7 @@ def run_render(options: argparse.Namespace) -> None:
     views = options.views or (ANIMATION_VIEWS if animated else SHEET_VIEWS)
     if views * options.size**2 > MAX_PIXELS:
         raise ValueError(
-            f"--views {views} --size {options.size}: at most {MAX_PIXELS} pixels in all; ask for fewer or smaller views"
+            f"--views {views} --size {options.size}: more than {MAX_PIXELS} pixels; ask for fewer or smaller views"
         )
     mode = options.rasterize_mode or read_rasterize_mode(source) or FOREIGN_MODE
     splats = load_splats(source)
