@@ -1,0 +1,91 @@
+"""The VAE table: objects through the Gaussian VAE and back, at several numbers of Gaussians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..cameras import Cameras
+from ..extraction import EmptySurfaceError, extract_gaussians, gaussians_at
+from ..gaussians import GaussianSplats
+from ..models.autoencoder_gaussian import GaussianVAE
+from .metrics import psnr, ssim
+from .views import evaluation_cameras, render_on_white
+
+TRUE_CENTERS = "true centres"
+PerceptualDistance = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """Means over the views of one object.
+
+    Args:
+        psnr: dB.
+        ssim: 1 for equal images.
+        lpips: 0 for equal images; None where its weights are absent.
+    """
+
+    psnr: float
+    ssim: float
+    lpips: float | None = None
+
+
+def compare(
+    splats: GaussianSplats | None, target: Tensor, cameras: Cameras, lpips: PerceptualDistance | None = None
+) -> ImageScores:
+    """Renders an object on white and compares it with `target` [C, H, W, 3]; None counts as an empty image."""
+    images = torch.ones_like(target) if splats is None else render_on_white(splats.to("cpu"), cameras)
+    perceptual = float(lpips(images, target).mean()) if lpips is not None else None
+    return ImageScores(float(psnr(images, target).mean()), float(ssim(images, target).mean()), perceptual)
+
+
+@torch.no_grad()
+def reconstruction_scores(
+    vae: GaussianVAE,
+    splats: GaussianSplats,
+    counts: Sequence[int],
+    *,
+    size: int = 256,
+    lpips: PerceptualDistance | None = None,
+) -> dict[str, ImageScores]:
+    """Scores of one object: its attributes at the true centres, then extracted at each count.
+
+    Args:
+        vae: in eval mode, float32.
+        splats: the fitted object, whose renders are the reference.
+        counts: numbers of Gaussians to extract.
+        size: pixels of the renders.
+        lpips: perceptual distance, if its weights are present.
+    """
+    cameras = evaluation_cameras(size)
+    target = render_on_white(splats, cameras)
+    planes = vae.decode(vae.encode(splats).latent_dist.mode()).planes[0]
+    scores = {TRUE_CENTERS: compare(gaussians_at(vae, planes, splats.means.to(planes)), target, cameras, lpips)}
+    for count in counts:
+        try:
+            extracted = extract_gaussians(vae, planes, count)
+        except EmptySurfaceError:
+            extracted = None
+        scores[f"{count}"] = compare(extracted, target, cameras, lpips)
+    return scores
+
+
+def summarize(objects: Iterable[dict[str, ImageScores]]) -> dict[str, dict[str, float | int]]:
+    """Mean and 10th percentile over objects, for each row of the table."""
+    every = list(objects)
+    rows: dict[str, dict[str, float | int]] = {}
+    for name in every[0] if every else ():
+        values = [scores[name] for scores in every]
+        rows[name] = {"num_objects": len(values)}
+        for metric in ("psnr", "ssim", "lpips"):
+            numbers = [getattr(value, metric) for value in values]
+            if None not in numbers:
+                worst = 90 if metric == "lpips" else 10
+                rows[name][metric] = float(np.mean(numbers))
+                rows[name][f"{metric}_p{worst}"] = float(np.percentile(numbers, worst))
+    return rows

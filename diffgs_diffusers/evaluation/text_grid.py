@@ -1,0 +1,142 @@
+"""The text table: does a prompt's colour and category come out?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.captions import compose_caption
+from ..extraction import EmptySurfaceError
+from ..gaussians import GaussianSplats
+from ..pipelines import DiffGSPipeline
+from .categories import CATEGORIES, CLASSES, ViewClassifier, shape_views
+from .colors import ColorJudge
+from .views import evaluation_cameras
+
+COLORS = ("red", "blue", "green", "white", "black", "brown")
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """What is generated.
+
+    Args:
+        colors: asked colours.
+        categories: asked nouns.
+        seeds: one object for each seed and prompt.
+        num_gaussians: Gaussians per object.
+        options: further arguments of the pipeline's call, such as ``num_inference_steps``.
+    """
+
+    colors: tuple[str, ...] = COLORS
+    categories: tuple[str, ...] = CATEGORIES
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    num_gaussians: int = 16384
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was asked for and what the judges saw.
+
+    Args:
+        prompt: the text.
+        seed: of the noise.
+        color: asked.
+        category: asked.
+        seen_color: dominant colour of the render, "" for an empty object.
+        seen_category: the classifier's, "" for an empty object.
+        color_share: share of the object's pixels in the asked colour.
+    """
+
+    prompt: str
+    seed: int
+    color: str
+    category: str
+    seen_color: str
+    seen_category: str
+    color_share: float
+
+
+def generate_objects(
+    pipe: DiffGSPipeline, prompt: str | None, seeds: Sequence[int], num_gaussians: int, **options: Any
+) -> list[GaussianSplats | None]:
+    """One object for each seed, each as if it were generated alone; None where nothing came out.
+
+    Args:
+        pipe: the pipeline.
+        prompt: text, or None for unconditional samples.
+        seeds: of the noise.
+        num_gaussians: Gaussians per object.
+        options: further arguments of the call.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    counts: dict[str, Any] = (
+        {"num_objects": len(seeds)} if prompt is None else {"num_objects_per_prompt": len(seeds)}
+    )
+    calls = {**counts, **options}
+    latents: Tensor = pipe(prompt, generator=generators, output_type="latent", return_dict=False, **calls)[0]
+    return [_decode(pipe, latent[None], num_gaussians, generator) for latent, generator in zip(latents, generators)]
+
+
+def _decode(
+    pipe: DiffGSPipeline, latent: Tensor, num_gaussians: int, generator: torch.Generator
+) -> GaussianSplats | None:
+    """One empty object must not end a table of many."""
+    try:
+        return pipe.decode_latents(latent, num_gaussians, generator)[0].to("cpu")
+    except EmptySurfaceError:
+        return None
+
+
+def judge_object(
+    splats: GaussianSplats | None, judge: ColorJudge, classifier: ViewClassifier
+) -> tuple[dict[str, float], str, str]:
+    """Shares of the colours, the dominant one and the category; the last two are "" for an empty object."""
+    if splats is None:
+        return dict.fromkeys(judge.names, 0.0), "", ""
+    views = splats.render(evaluation_cameras(128))
+    category = CLASSES[int(classifier.classify(shape_views(splats)).argmax())]
+    return judge.shares(views), judge.dominant(views), category
+
+
+def text_grid(
+    pipe: DiffGSPipeline, judge: ColorJudge, classifier: ViewClassifier, settings: GridSettings
+) -> Iterator[tuple[Verdict, GaussianSplats | None]]:
+    """Generates and judges every colour × category × seed, prompt after prompt."""
+    for category in settings.categories:
+        for color in settings.colors:
+            prompt = compose_caption(category, [color])
+            objects = generate_objects(
+                pipe, prompt, settings.seeds, settings.num_gaussians, **dict(settings.options)
+            )
+            for seed, splats in zip(settings.seeds, objects, strict=True):
+                shares, seen_color, seen_category = judge_object(splats, judge, classifier)
+                verdict = Verdict(prompt, seed, color, category, seen_color, seen_category, shares[color])
+                yield verdict, splats
+
+
+def grid_summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Shares of right colours and categories: of all objects, and by what was asked."""
+    return {
+        "num_objects": len(verdicts),
+        "color_accuracy": _share([v.color == v.seen_color for v in verdicts]),
+        "category_accuracy": _share([v.category == v.seen_category for v in verdicts]),
+        "both_accuracy": _share([v.color == v.seen_color and v.category == v.seen_category for v in verdicts]),
+        "color_accuracy_by_color": {
+            color: _share([v.seen_color == color for v in verdicts if v.color == color])
+            for color in dict.fromkeys(v.color for v in verdicts)
+        },
+        "category_accuracy_by_category": {
+            category: _share([v.seen_category == category for v in verdicts if v.category == category])
+            for category in dict.fromkeys(v.category for v in verdicts)
+        },
+    }
+
+
+def _share(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else float("nan")
