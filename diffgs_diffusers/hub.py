@@ -8,12 +8,14 @@ plain ``DiffusionPipeline.from_pretrained(repo, trust_remote_code=True)`` find t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
+from diffusers.configuration_utils import FrozenDict
 from diffusers.pipelines import pipeline_loading_utils
 from huggingface_hub import ModelCard, ModelCardData, file_exists
 from packaging.version import Version
@@ -124,9 +126,11 @@ class HubPipelineMixin:
         if kwargs.get("push_to_hub"):
             repo_id = kwargs.setdefault("repo_id", Path(save_directory).name)
             self._push_model_card(repo_id, kwargs.get("token"), kwargs.get("private"), kwargs.get("create_pr"))
-        ours = [name for name, component in self.components.items() if _is_ours(component)]  # type: ignore[attr-defined]
+        components = self.components  # type: ignore[attr-defined]
+        ours = {name: component for name, component in components.items() if _is_ours(component)}
         write_reexports(save_directory, ours)
-        super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        with _without_origin(ours.values()):
+            super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
         """Uploads the pipeline; a repository without a model card gets one first, an existing card stays.
@@ -177,6 +181,19 @@ def default_model_card(repo_id: str) -> ModelCard:
     )
     title = f"# {repo_id.split('/')[-1]}\n\nGenerates 3D Gaussian Splatting objects with "
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{title}diffgs-diffusers.\n\n{snippet}")
+
+
+@contextmanager
+def _without_origin(models: Iterable[Any]) -> Iterator[None]:
+    """Saved configurations do not name the folder on this machine that a model was loaded from."""
+    configs = {model: model.config for model in models}
+    for model, config in configs.items():
+        model._internal_dict = FrozenDict({key: value for key, value in config.items() if key != "_name_or_path"})
+    try:
+        yield
+    finally:
+        for model, config in configs.items():
+            model._internal_dict = config
 
 
 def _is_ours(component: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 INDEX_NAME = "model_index.json"
 CONFIG_NAME = "config.json"
-SHARD_INDEX_SUFFIX = ".safetensors.index.json"
+SHARD_INDEX_PATTERN = "*.safetensors.index*.json"
 DEFAULT_CHECKPOINT = "furniture"
 
 
@@ -82,7 +82,7 @@ def _check_weights(folder: Path, weights: list[Path]) -> None:
             f"{folder} has no weights (*.safetensors). Copy or download the model again; weights in other formats "
             "are loaded only with `use_safetensors=False`."
         )
-    for index_path in folder.glob(f"*{SHARD_INDEX_SUFFIX}"):
+    for index_path in folder.glob(SHARD_INDEX_PATTERN):
         shards = set(_read_json(index_path).get("weight_map", {}).values())
         missing = sorted(shards - {path.name for path in weights})
         if missing:

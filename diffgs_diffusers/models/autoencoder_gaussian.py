@@ -49,14 +49,16 @@ class GaussianVAE(ModelMixin, ConfigMixin):
 
     Args:
         sh_degree: degree of the colours that are read and predicted.
-        plane_resolution: R, cells along a side of the planes.
+        plane_resolution: R, cells along a side of the decoded planes.
         plane_channels: channels of the decoded planes.
+        patch_size: side of the patches of decoded cells that the decoder's last layer makes at once.
+        point_resolution: cells along a side of the planes that the point encoder pools on.
         point_channels: width of the point encoder.
         num_point_blocks: residual blocks of the point encoder.
-        block_channels: widths of the plane encoder and decoder, highest resolution first; each level halves the
-            resolution, so the latent planes have R / 2^(levels − 1) cells a side.
-        decoder_blocks_per_level: residual blocks per level of the decoder.
-        num_attention_blocks: transformer blocks over all cells at the latent's resolution, in each direction.
+        block_channels: widths of the plane encoder and decoder, highest resolution (R / patch_size) first; each
+            further level halves the resolution, the last one is the latent's.
+        blocks_per_level: residual blocks per level.
+        num_attention_blocks: transformer blocks over the three planes at the latent's resolution, each way.
         latent_channels: channels of the latent.
         head_channels: width of the three heads.
         head_layers: hidden layers of each head.
@@ -73,16 +75,18 @@ class GaussianVAE(ModelMixin, ConfigMixin):
     def __init__(
         self,
         sh_degree: int = 0,
-        plane_resolution: int = 64,
-        plane_channels: int = 32,
-        point_channels: int = 64,
+        plane_resolution: int = 128,
+        plane_channels: int = 16,
+        patch_size: int = 4,
+        point_resolution: int = 64,
+        point_channels: int = 32,
         num_point_blocks: int = 3,
-        block_channels: tuple[int, ...] = (64, 128, 192),
-        decoder_blocks_per_level: int = 1,
-        num_attention_blocks: int = 2,
+        block_channels: tuple[int, ...] = (128, 256),
+        blocks_per_level: int = 1,
+        num_attention_blocks: int = 1,
         latent_channels: int = 8,
-        head_channels: int = 192,
-        head_layers: int = 3,
+        head_channels: int = 128,
+        head_layers: int = 2,
         padding: float = DEFAULT_PADDING,
         truncation: float = 0.06,
         core: float = 1.0,
@@ -91,30 +95,40 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         latents_std: tuple[float, ...] | None = None,
     ) -> None:
         super().__init__()
+        top_resolution = plane_resolution // patch_size
         factor = 2 ** (len(block_channels) - 1)
-        if plane_resolution % factor or plane_resolution & (plane_resolution - 1):
+        if top_resolution * patch_size != plane_resolution or top_resolution % factor:
             raise ValueError(
-                f"`plane_resolution` must be a power of two of at least {factor} for {len(block_channels)} levels "
-                f"of `block_channels`, got {plane_resolution}."
+                f"`plane_resolution` must be a multiple of {patch_size * factor} (`patch_size` times a factor 2 for "
+                f"each level after the first of `block_channels`), got {plane_resolution}."
             )
-        self.latent_resolution = plane_resolution // factor
+        if point_resolution % top_resolution:
+            raise ValueError(
+                f"`point_resolution` must be a multiple of `plane_resolution` / `patch_size` = {top_resolution}, "
+                f"got {point_resolution}."
+            )
+        self.latent_resolution = top_resolution // factor
+        levels = tuple(block_channels)
         self.point_encoder = PointEncoder(
-            num_point_features(sh_degree), point_channels, plane_resolution, num_point_blocks, padding
+            num_point_features(sh_degree), point_channels, point_resolution, num_point_blocks, padding
         )
         self.encoder = TriplaneEncoder(
-            point_channels + 1,
-            tuple(block_channels),
-            latent_channels,
-            self.latent_resolution,
-            num_attention_blocks,
+            in_channels=point_channels + 1,
+            patch_size=point_resolution // top_resolution,
+            block_channels=levels,
+            latent_channels=latent_channels,
+            latent_resolution=self.latent_resolution,
+            blocks_per_level=blocks_per_level,
+            num_attention_blocks=num_attention_blocks,
         )
         self.decoder = TriplaneDecoder(
-            latent_channels,
-            self.latent_resolution,
-            tuple(block_channels),
-            plane_channels,
-            num_attention_blocks,
-            decoder_blocks_per_level,
+            latent_channels=latent_channels,
+            latent_resolution=self.latent_resolution,
+            block_channels=levels,
+            patch_size=patch_size,
+            out_channels=plane_channels,
+            blocks_per_level=blocks_per_level,
+            num_attention_blocks=num_attention_blocks,
         )
         self.heads = GaussianFunctionHeads(plane_channels, head_channels, head_layers, sh_degree, padding)
 
@@ -212,7 +226,4 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         """
         posterior = self.encode(splats).latent_dist
         latents = posterior.sample(generator) if sample_posterior else posterior.mode()
-        planes = self.decode(latents).planes
-        probability = self.heads.probability(planes, query_points)
-        attributes = self.heads.attributes(planes, query_points if centers is None else centers)
-        return GaussianFunctions(probability, *attributes), posterior
+        return self.heads(self.decode(latents).planes, query_points, centers), posterior

@@ -51,7 +51,7 @@ class FunctionHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         hidden = features
         for layer in self.hidden_layers:
-            hidden = nn.functional.silu(layer(hidden))
+            hidden = nn.functional.relu(layer(hidden))
         return self.proj_out(hidden).float()
 
 
@@ -93,11 +93,21 @@ class GaussianFunctionHeads(nn.Module):
 
     def attributes(self, planes: Tensor, query_points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """GauCF and GauTF: sh [B, M, K, 3], scales [B, M, 3], quats [B, M, 4], opacities [B, M]."""
-        features = self.features(planes, query_points)
+        return self.read_attributes(self.features(planes, query_points))
+
+    def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same from :meth:`features`."""
         sh = self.gaucf(features).unflatten(-1, (-1, 3)) / (2 * SH_C0)
         log_scales, quats, logit_opacities = self.gautf(features).split([3, 4, 1], dim=-1)
         scales = log_scales.clamp(-7.0, 3.0).exp()
         return sh, scales, nn.functional.normalize(quats, dim=-1), logit_opacities[..., 0].sigmoid()
 
-    def forward(self, planes: Tensor, query_points: Tensor) -> GaussianFunctions:
-        return GaussianFunctions(self.probability(planes, query_points), *self.attributes(planes, query_points))
+    def forward(self, planes: Tensor, query_points: Tensor, centers: Tensor | None = None) -> GaussianFunctions:
+        """GauPF at ``query_points``, GauCF and GauTF at ``centers`` (the same points by default)."""
+        if centers is None:
+            features = self.features(planes, query_points)
+            return GaussianFunctions(self.gaupf(features)[..., 0], *self.read_attributes(features))
+        # One lookup for both: its backward pass touches every cell of the planes.
+        features = self.features(planes, torch.cat([query_points, centers], dim=1))
+        asked, described = features.split([query_points.shape[1], centers.shape[1]], dim=1)
+        return GaussianFunctions(self.gaupf(asked)[..., 0], *self.read_attributes(described))

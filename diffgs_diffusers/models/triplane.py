@@ -13,22 +13,24 @@ from torch import Tensor, nn
 class ResidualBlock2D(nn.Module):
     """Two 3×3 convolutions with group normalisation and SiLU around a skip connection."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(8, in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2 = nn.GroupNorm(8, out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        self.norm1 = nn.GroupNorm(8, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(8, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, hidden: Tensor) -> Tensor:
         residual = self.conv1(nn.functional.silu(self.norm1(hidden)))
-        residual = self.conv2(nn.functional.silu(self.norm2(residual)))
-        return self.shortcut(hidden) + residual
+        return hidden + self.conv2(nn.functional.silu(self.norm2(residual)))
 
 
 class PlaneAttention(nn.Module):
-    """A transformer block over the cells of all three planes together."""
+    """A transformer block over the cells of all three planes together, at half their resolution.
+
+    Four cells are averaged to a token: attention costs a sixteenth, and what planes have to tell each other is
+    coarse.
+    """
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -38,19 +40,24 @@ class PlaneAttention(nn.Module):
         self.to_out = nn.Linear(channels, channels)
         self.norm2 = nn.LayerNorm(channels)
         self.feed_forward = nn.Sequential(
-            nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, channels)
+            nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, channels)
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[B·3, C, R, R] to the same shape."""
-        planes, channels, height, width = hidden.shape
-        tokens = hidden.view(planes // 3, 3, channels, height * width).transpose(2, 3).flatten(1, 2)
-        qkv = self.to_qkv(self.norm1(tokens)).unflatten(2, (3, self.num_heads, -1))
+        pooled = nn.functional.avg_pool2d(hidden, 2)
+        planes, channels, height, width = pooled.shape
+        tokens = pooled.reshape(planes // 3, 3, channels, height * width).transpose(2, 3).flatten(1, 2)
+        change = self._attend(self.norm1(tokens))
+        change = change + self.feed_forward(self.norm2(tokens + change))
+        grid = change.unflatten(1, (3, -1)).transpose(2, 3).reshape(planes, channels, height, width)
+        return hidden + nn.functional.interpolate(grid, scale_factor=2.0, mode="nearest")
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        qkv = self.to_qkv(tokens).unflatten(2, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         attended = nn.functional.scaled_dot_product_attention(query, key, value)
-        tokens = tokens + self.to_out(attended.transpose(1, 2).flatten(2))
-        tokens = tokens + self.feed_forward(self.norm2(tokens))
-        return tokens.unflatten(1, (3, -1)).transpose(2, 3).reshape(planes, channels, height, width)
+        return self.to_out(attended.transpose(1, 2).flatten(2))
 
 
 def _middle(channels: int, num_attention_blocks: int, resolution: int) -> nn.Module:
@@ -72,36 +79,45 @@ class _PlanePositions(nn.Module):
 class TriplaneEncoder(nn.Module):
     """Planes [B, 3, C, R, R] to the posterior's parameters [B, 3, 2·latent_channels, r, r].
 
+    The first step folds patches of ``patch_size``² cells into channels, so that no work is done at the planes'
+    full resolution.
+
     Args:
         in_channels: channels of the incoming planes.
+        patch_size: side of the patches.
         block_channels: width per level, highest resolution first; each further level halves the resolution.
         latent_channels: channels of the latent.
         latent_resolution: r, the resolution of the last level.
+        blocks_per_level: residual blocks per level.
         num_attention_blocks: transformer blocks at the last level.
     """
 
     def __init__(
         self,
         in_channels: int,
+        patch_size: int,
         block_channels: tuple[int, ...],
         latent_channels: int,
         latent_resolution: int,
+        blocks_per_level: int,
         num_attention_blocks: int,
     ) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(in_channels, block_channels[0], 3, padding=1)
+        self.fold = nn.PixelUnshuffle(patch_size)
+        self.conv_in = nn.Conv2d(in_channels * patch_size**2, block_channels[0], 3, padding=1)
         self.levels = nn.ModuleList()
         previous = block_channels[0]
         for level, channels in enumerate(block_channels):
-            down = nn.Conv2d(previous, channels, 3, stride=2, padding=1) if level else nn.Identity()
-            self.levels.append(nn.Sequential(down, ResidualBlock2D(channels, channels)))
+            down = [nn.Conv2d(previous, channels, 3, stride=2, padding=1)] if level else []
+            blocks = [ResidualBlock2D(channels) for _ in range(blocks_per_level)]
+            self.levels.append(nn.Sequential(*down, *blocks))
             previous = channels
         self.middle = _middle(previous, num_attention_blocks, latent_resolution)
         self.norm_out = nn.GroupNorm(8, previous)
         self.conv_out = nn.Conv2d(previous, 2 * latent_channels, 1)
 
     def forward(self, planes: Tensor) -> Tensor:
-        hidden = self.conv_in(planes.flatten(0, 1))
+        hidden = self.conv_in(self.fold(planes.flatten(0, 1)))
         for level in self.levels:
             hidden = level(hidden)
         hidden = self.conv_out(nn.functional.silu(self.norm_out(self.middle(hidden))))
@@ -115,9 +131,10 @@ class TriplaneDecoder(nn.Module):
         latent_channels: channels of the latent.
         latent_resolution: r.
         block_channels: width per level, *highest resolution first* as in the encoder.
+        patch_size: side of the patches that the last step unfolds channels into.
         out_channels: channels of the feature planes.
-        num_attention_blocks: transformer blocks at the latent's resolution.
         blocks_per_level: residual blocks per level.
+        num_attention_blocks: transformer blocks at the latent's resolution.
     """
 
     def __init__(
@@ -125,9 +142,10 @@ class TriplaneDecoder(nn.Module):
         latent_channels: int,
         latent_resolution: int,
         block_channels: tuple[int, ...],
+        patch_size: int,
         out_channels: int,
+        blocks_per_level: int,
         num_attention_blocks: int,
-        blocks_per_level: int = 1,
     ) -> None:
         super().__init__()
         widths = tuple(reversed(block_channels))
@@ -136,15 +154,18 @@ class TriplaneDecoder(nn.Module):
         self.levels = nn.ModuleList()
         previous = widths[0]
         for level, channels in enumerate(widths):
-            up = [nn.Upsample(scale_factor=2, mode="nearest")] if level else []
-            blocks = [ResidualBlock2D(previous if i == 0 else channels, channels) for i in range(blocks_per_level)]
+            # Channels shrink before the grid grows: the wide tensor never exists at the higher resolution.
+            up = [nn.Conv2d(previous, channels, 1), nn.Upsample(scale_factor=2, mode="nearest")] if level else []
+            blocks = [ResidualBlock2D(channels) for _ in range(blocks_per_level)]
             self.levels.append(nn.Sequential(*up, *blocks))
             previous = channels
         self.norm_out = nn.GroupNorm(8, previous)
-        self.conv_out = nn.Conv2d(previous, out_channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(previous, out_channels * patch_size**2, 3, padding=1)
+        self.unfold = nn.PixelShuffle(patch_size)
 
     def forward(self, latents: Tensor) -> Tensor:
         hidden = self.middle(self.conv_in(latents.flatten(0, 1)))
         for level in self.levels:
             hidden = level(hidden)
-        return self.conv_out(nn.functional.silu(self.norm_out(hidden))).unflatten(0, (-1, 3))
+        hidden = self.conv_out(nn.functional.silu(self.norm_out(hidden)))
+        return self.unfold(hidden).unflatten(0, (-1, 3))

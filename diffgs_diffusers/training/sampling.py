@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -48,17 +48,21 @@ class StepBatchSampler(Sampler[list[SampleKey]]):
         size: Number of objects in the dataset.
         batch_size: Samples per batch and process.
         seed: Seed of the run.
+        weights: How often to draw each object relative to the others, [size]; None: all equally often.
 
     Raises:
-        ValueError: If the dataset is empty or the batch size is not positive.
+        ValueError: If the dataset is empty, the batch size is not positive, or weights do not fit.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int) -> None:
+    def __init__(self, size: int, batch_size: int, seed: int, weights: Sequence[float] | None = None) -> None:
         if size < 1:
             raise ValueError("the training dataset is empty: give a dataset folder with at least one object")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if weights is not None and (len(weights) != size or not all(weight > 0 for weight in weights)):
+            raise ValueError(f"weights must be {size} positive numbers, one per object")
         self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.shares = None if weights is None else np.cumsum(weights, dtype=np.float64) / np.sum(weights)
         self.first_sample, self.rank, self.num_processes = 0, 0, 1
 
     def set_position(self, first_sample: int, rank: int = 0, num_processes: int = 1) -> None:
@@ -73,10 +77,22 @@ class StepBatchSampler(Sampler[list[SampleKey]]):
             for sample in range(position, position + self.batch_size):
                 if sample // self.size != epoch:
                     epoch = sample // self.size
-                    order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
+                    order = self._epoch_order(epoch)
                 batch.append(SampleKey(int(order[sample % self.size]), derive_seed(self.seed, sample)))
             yield batch
             position += self.batch_size * self.num_processes
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        """The objects [size] of an epoch: each once, or as often as its weight says on average.
+
+        Weighted draws lie at equal distances on the line of cumulated weights, so that no object comes more than
+        once more, or once less, than its share.
+        """
+        generator = np.random.default_rng((self.seed, epoch))
+        if self.shares is None:
+            return generator.permutation(self.size)
+        marks = (np.arange(self.size) + generator.random()) / self.size
+        return generator.permutation(np.searchsorted(self.shares[:-1], marks, side="right"))
 
 
 def build_dataloader(
@@ -84,6 +100,7 @@ def build_dataloader(
     batch_size: int,
     seed: int,
     *,
+    weights: Sequence[float] | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     num_workers: int = 0,
 ) -> DataLoader:
@@ -93,12 +110,13 @@ def build_dataloader(
         dataset: Indexed with :class:`SampleKey`.
         batch_size: Samples per batch and process.
         seed: Seed of the run.
+        weights: How often to draw each object relative to the others; None: equally often.
         collate_fn: Joins a list of items into a batch; None: PyTorch's default.
         num_workers: Worker processes.
     """
     return DataLoader(
         dataset,
-        batch_sampler=StepBatchSampler(len(dataset), batch_size, seed),
+        batch_sampler=StepBatchSampler(len(dataset), batch_size, seed, weights),
         collate_fn=collate_fn,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,

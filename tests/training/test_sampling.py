@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,17 @@ def test_seeds_are_stable_and_apart():
     assert derive_seed(0, 1) == derive_seed(0, 1)
     assert len({derive_seed(0, 1), derive_seed(1, 0), derive_seed(0, 1, 1), derive_seed(0, 2)}) == 4
     assert 0 <= derive_seed(2**31, 10**9) < 2**63
+
+
+def test_weights_decide_how_often_an_object_comes():
+    weights = [1.0, 0.25, 0.25, 0.5, 2.0, 1.0]
+    keys = take(StepBatchSampler(size=6, batch_size=6, seed=3, weights=weights), batches=400)
+    counts = np.bincount([key.index for key in keys], minlength=6)
+    np.testing.assert_allclose(counts / counts.sum(), np.array(weights) / 5.0, atol=0.01)
+    first = [key.index for key in keys[:6]]
+    assert first.count(4) in (2, 3)
+    with pytest.raises(ValueError, match="6 positive numbers"):
+        StepBatchSampler(size=6, batch_size=1, seed=3, weights=[1.0, 0.0, 1.0, 1.0, 1.0, 1.0])
 
 
 def test_bad_sizes_are_refused():
