@@ -211,6 +211,28 @@ def test_cuda_call_fits_the_signature_of_gsplat(monkeypatch: pytest.MonkeyPatch)
     assert bound["packed"] is False and bound["width"] == 8 and "backgrounds" not in bound
 
 
+def test_rendering_after_a_fork() -> None:
+    """Data loader workers fork from a process that has rendered on several threads; torch gives them one."""
+    code = """
+import os, torch
+from diffgs_diffusers.rendering import rasterization
+torch.set_num_threads(2)
+def image():
+    means = torch.rand(9000, 3, generator=torch.Generator().manual_seed(0)) + torch.tensor([-0.5, -0.5, 1.0])
+    quats = torch.tensor([[1.0, 0, 0, 0]]).repeat(9000, 1)
+    K = torch.tensor([[[90.0, 0, 64], [0, 90.0, 64], [0, 0, 1]]])
+    scales, opacities, view = means * 0 + 0.01, means[:, 0] * 0 + 0.5, torch.eye(4)[None]
+    return rasterization(means, quats, scales, opacities, means, view, K, 128, 128)[0]
+before = image()
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(1)
+    os._exit(0 if torch.equal(image(), before) else 3)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
 def test_import_leaves_numba_alone() -> None:
     code = "import sys, diffgs_diffusers.rendering; sys.exit('numba' in sys.modules or 'gsplat' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
