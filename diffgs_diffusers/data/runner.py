@@ -1,0 +1,87 @@
+"""Preparing many objects: over processes, over machines, and on from where an earlier run stopped."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from .dataset import ObjectRecord
+from .preparation import PreparationSettings, prepare_mesh
+from .sources import ObjectSource
+from .writing import is_done, open_dataset, write_left_out, write_metadata, write_object
+
+METADATA_EVERY = 25
+
+
+def prepare_dataset(
+    sources: Sequence[ObjectSource],
+    output_dir: str | Path,
+    settings: PreparationSettings,
+    *,
+    num_processes: int = 1,
+    overwrite: bool = False,
+) -> list[ObjectRecord]:
+    """Prepares all sources that are not done yet and completes the metadata.
+
+    Under ``accelerate launch`` or ``torchrun`` every process takes its part of the sources (``RANK`` and
+    ``WORLD_SIZE``); each writes the metadata of all that is finished when it ends, so that the last one
+    completes it.
+
+    Args:
+        sources: objects, the same list in every process.
+        output_dir: the dataset folder.
+        settings: how to prepare them.
+        num_processes: worker processes of this one, a thread each.
+        overwrite: begin anew.
+
+    Returns:
+        The records of every finished object.
+
+    Raises:
+        ValueError: if the folder was made with other settings.
+    """
+    from tqdm import tqdm
+
+    root = Path(output_dir)
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    open_dataset(root, settings, overwrite and rank == 0)
+    mine = [source for source in sources[rank::world_size] if not is_done(root, source)]
+    # in mixed order, so that an unfinished dataset is a fair sample of the whole
+    random.Random(settings.seed).shuffle(mine)
+    done = _work(mine, root, settings, num_processes)
+    with tqdm(done, total=len(mine), desc="Preparing objects", unit="object", disable=rank > 0) as progress:
+        for count, message in enumerate(progress, start=1):
+            progress.set_postfix_str(message)
+            if count % METADATA_EVERY == 0:
+                write_metadata(root, sources, settings.seed)
+    return write_metadata(root, sources, settings.seed)
+
+
+def _work(
+    sources: Sequence[ObjectSource], root: Path, settings: PreparationSettings, num_processes: int
+) -> Iterator[str]:
+    tasks = [(source, root, settings) for source in sources]
+    if num_processes <= 1 or len(tasks) <= 1:
+        yield from map(prepare_object, tasks)
+        return
+    # spawned, as forked children of a process that has run torch threads can hang
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(num_processes, len(tasks)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.imap_unordered(prepare_object, tasks)
+
+
+def prepare_object(task: tuple[ObjectSource, Path, PreparationSettings]) -> str:
+    """Prepares and stores one object, or notes why it cannot be; returns a line for the progress bar."""
+    source, root, settings = task
+    try:
+        prepared = prepare_mesh(source.load(), source.id, settings)
+    except Exception as error:  # noqa: BLE001  # one broken file among hundreds must not end the run
+        write_left_out(root, source, f"{type(error).__name__}: {error}")
+        return f"left out {source.id}: {error}"
+    write_object(root, source, prepared)
+    return f"{source.id} {prepared.psnr:.1f} dB"
