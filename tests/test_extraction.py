@@ -1,0 +1,119 @@
+"""Extraction from functions that are known in closed form: a sphere, written into a real VAE's heads' place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy.spatial import cKDTree
+
+from diffgs_diffusers.extraction import (
+    EmptySurfaceError,
+    ExtractionConfig,
+    extract_gaussians,
+    gaussians_at,
+    reconstruct_gaussians,
+)
+from diffgs_diffusers.models import GaussianVAE
+from tests.models.test_autoencoder_gaussian import tiny_vae
+
+RADIUS = 0.35
+
+
+class SphereHeads(torch.nn.Module):
+    """The three functions of a sphere that is red above and blue below."""
+
+    def __init__(self, truncation: float) -> None:
+        super().__init__()
+        self.truncation = truncation
+
+    def probability(self, planes: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        return 1 - (points.norm(dim=-1) - RADIUS).abs() / self.truncation
+
+    def attributes(self, planes: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        sh = torch.zeros(*points.shape[:2], 1, 3)
+        sh[..., 0, 0] = (points[..., 1] < 0).float()
+        scales = torch.tensor([0.5, 0.5, 0.05]).expand(*points.shape)
+        quats = torch.tensor([1.0, 0, 0, 0]).expand(*points.shape[:2], 4)
+        return sh, scales, quats, torch.full(points.shape[:2], 0.9)
+
+
+@pytest.fixture
+def sphere_vae() -> GaussianVAE:
+    vae = tiny_vae()
+    vae.heads = SphereHeads(vae.config.truncation)
+    return vae
+
+
+PLANES = torch.zeros(3, 8, 16, 16)
+
+
+@pytest.mark.parametrize("count", [1, 7, 1000, 30_000])
+def test_exact_number_on_the_surface(sphere_vae, count):
+    splats = extract_gaussians(sphere_vae, PLANES, count).validate()
+    assert len(splats) == count
+    assert (splats.means.norm(dim=1) - RADIUS).abs().max() < 0.004
+    assert torch.equal(splats.sh0[:, 0, 0] > 0.5, splats.means[:, 1] < 0)
+
+
+def test_evenly_spread_with_scales_that_fit_the_count(sphere_vae):
+    for count in (1000, 16_000):
+        splats = extract_gaussians(sphere_vae, PLANES, count)
+        nearest = cKDTree(splats.means.numpy()).query(splats.means.numpy(), k=2)[0][:, 1]
+        ideal = RADIUS * (4 * torch.pi / count) ** 0.5
+        assert nearest.min() > 0.5 * ideal
+        assert splats.scales[:, 0].median().item() == pytest.approx(0.5 * 1.1 * ideal, rel=0.15)
+
+
+def test_same_seed_same_gaussians_and_chunks_change_nothing(sphere_vae):
+    def run(**settings):
+        generator = torch.Generator().manual_seed(7)
+        config = ExtractionConfig(**settings)
+        return extract_gaussians(sphere_vae, PLANES, 500, generator=generator, config=config).to_tensor()
+
+    assert torch.equal(run(), run())
+    torch.testing.assert_close(run(chunk_size=999), run())
+    other = extract_gaussians(sphere_vae, PLANES, 500, generator=torch.Generator().manual_seed(8)).to_tensor()
+    assert not torch.equal(other, run())
+
+
+def test_the_first_gaussians_of_many_are_spread_over_everything(sphere_vae):
+    splats = extract_gaussians(sphere_vae, PLANES, 8000)
+    covering = cKDTree(splats.means[:800].numpy()).query(splats.means.numpy())[0].max()
+    assert covering < 2 * RADIUS * (4 * torch.pi / 800) ** 0.5
+
+
+def test_a_function_without_surface_is_an_error_of_its_own(sphere_vae):
+    sphere_vae.heads.probability = lambda planes, points: (points * 0).sum(dim=-1) - 1
+    with pytest.raises(EmptySurfaceError, match=r"stays below 0\.\d+ everywhere"):
+        extract_gaussians(sphere_vae, PLANES, 10)
+
+
+@pytest.mark.parametrize(
+    ("planes", "count", "message"),
+    [(PLANES, 0, "at least 1, got 0"), (PLANES, -5, "at least 1, got -5"), (PLANES[None], 5, r"\[3, C, R, R\]")],
+)
+def test_bad_arguments(sphere_vae, planes, count, message):
+    with pytest.raises(ValueError, match=message):
+        extract_gaussians(sphere_vae, planes, count)
+
+
+def test_chunks_bound_what_is_asked_at_once(sphere_vae):
+    largest = []
+    inner = sphere_vae.heads.probability
+    sphere_vae.heads.probability = lambda planes, points: (largest.append(points.shape[1]), inner(planes, points))[1]
+    extract_gaussians(sphere_vae, PLANES, 20_000, config=ExtractionConfig(chunk_size=2048))
+    assert max(largest) == 2048
+
+
+def test_attributes_at_given_centres_with_a_real_head():
+    vae = tiny_vae()
+    means = torch.rand(40, 3) - 0.5
+    splats = gaussians_at(vae, torch.randn(3, 8, 16, 16), means, chunk_size=16).validate()
+    assert torch.equal(splats.means, means) and len(splats) == 40
+
+
+def test_reconstruction_goes_through_encoder_and_decoder(sphere_vae):
+    from tests.factories import sphere_splats
+
+    result = reconstruct_gaussians(sphere_vae, sphere_splats(300), 200)
+    assert len(result.validate()) == 200
