@@ -84,7 +84,7 @@ def tiny_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(config).eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_components(tokenizer_folder: Path) -> Callable[[], dict[str, Any]]:
     """A function that makes the pipeline's arguments."""
 
