@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import binning, blending, projection, shading
+from . import binning, blending, blending_backward, projection, projection_backward, shading
 from .arguments import RasterOptions
 from .threads import run_ranges
 
@@ -133,15 +133,15 @@ def _gather_gradients(
     """Gradients of every Gaussian's screen record and colour in every camera, float64 [C*N, geometry + P]."""
     cameras, gaussians, padded = state.colors.shape
     tiles_x, tiles_y = _grid(options)
-    v_slots = np.zeros((len(state.slots), blending.GEOMETRY_GRADIENTS + padded), np.float64)
+    v_slots = np.zeros((len(state.slots), blending_backward.GEOMETRY_GRADIENTS + padded), np.float64)
     run_ranges(
-        blending.blend_backward, len(state.tile_starts) - 1, TILE_GRAIN,
+        blending_backward.blend_backward, len(state.tile_starts) - 1, TILE_GRAIN,
         tiles_x, tiles_y, options.width, options.height, state.tile_starts, state.entries, state.slots,
         _flat(state.records), _flat(state.colors),
         inputs.backgrounds, state.transmittances, state.last_entries, v_colors, v_alphas, v_slots,
     )  # fmt: skip
     gathered = np.empty((cameras * gaussians, v_slots.shape[1]), np.float64)
-    run_ranges(blending.gather_slots, cameras * gaussians, GRAIN, state.slot_starts, v_slots, gathered)
+    run_ranges(blending_backward.gather_slots, cameras * gaussians, GRAIN, state.slot_starts, v_slots, gathered)
     return gathered
 
 
@@ -156,7 +156,7 @@ def _backward(
     cameras, gaussians, _ = state.colors.shape
     gathered = _gather_gradients(inputs, options, state, v_render_colors, v_render_alphas)
     v_records = gathered.reshape(cameras, gaussians, gathered.shape[1])
-    v_shades = v_records[..., blending.GEOMETRY_GRADIENTS :]
+    v_shades = v_records[..., blending_backward.GEOMETRY_GRADIENTS :]
     last_channel = v_render_colors.shape[3] - 1
     v_depths = v_shades[..., last_channel].copy() if options.with_depth else np.zeros((cameras, gaussians))
     blocks = -(-gaussians // GRAIN)
@@ -168,7 +168,7 @@ def _backward(
     }
     v_cameras = np.zeros((blocks, cameras, 3, 4))
     run_ranges(
-        projection.project_backward, blocks, 1, GRAIN,
+        projection_backward.project_backward, blocks, 1, GRAIN,
         inputs.means, inputs.quats, inputs.scales, inputs.opacities, inputs.viewmats, inputs.intrinsics,
         options.width, options.height, options.eps2d, options.antialiased, state.tile_boxes,
         v_records, v_depths, v["means"], v["quats"], v["scales"], v["opacities"], v_cameras,

@@ -1,4 +1,4 @@
-"""Front-to-back alpha blending of the tile lists, and its analytic gradient.
+"""Front-to-back alpha blending of the tile lists.
 
 Kerbl et al., "3D Gaussian Splatting" (2023), eq. 3: C = sum_i c_i alpha_i T_i + T_end background, with
 T_i = prod_{j<i} (1 - alpha_j), alpha_i = min(0.999, o_i exp(-sigma_i)), alpha below 1/255 skipped and the pixel
@@ -39,12 +39,10 @@ ALPHA_CEILING = 0.999
 TRANSMITTANCE_STOP = 1e-4
 # Fewest colour channels in the kernels' buffers: RGB, depth and RGB + depth share one code path without a loop.
 MIN_CHANNELS = 4
-# Columns of a gradient slot before its colours: centre, conic, opacity, as in a screen record.
-GEOMETRY_GRADIENTS = 6
 
 
 @kernel
-def _tile_box(tile, tiles_x, tiles_y, width, height):
+def tile_box(tile, tiles_x, tiles_y, width, height):
     """Camera, first x and y, past-the-last x and y of a tile counted over all cameras."""
     camera = tile // (tiles_x * tiles_y)
     rest = tile - camera * tiles_x * tiles_y
@@ -54,7 +52,7 @@ def _tile_box(tile, tiles_x, tiles_y, width, height):
 
 
 @kernel
-def _row_range(record, y_first, y_last):
+def row_range(record, y_first, y_last):
     """First and past-the-last row of [y_first, y_last) whose pixel centres the visible ellipse may reach."""
     low = record[CENTRE_Y] - record[HALF_HEIGHT] - 0.5 - 1e-6
     high = record[CENTRE_Y] + record[HALF_HEIGHT] - 0.5 + 1e-6
@@ -62,7 +60,7 @@ def _row_range(record, y_first, y_last):
 
 
 @kernel
-def _pixel_range(record, dy, x_first, x_last):
+def pixel_range(record, dy, x_first, x_last):
     """First and past-the-last pixel of [x_first, x_last) inside the visible ellipse in the row at offset dy."""
     inside = record[REACH] - record[DETERMINANT] * dy * dy
     half = math.sqrt(max(inside, 0.0)) * record[INVERSE_A] + 1e-6
@@ -71,7 +69,7 @@ def _pixel_range(record, dy, x_first, x_last):
 
 
 @kernel
-def _row_start(record, dx, dy):
+def row_start(record, dx, dy):
     """exp(-sigma) at (dx, dy) and its ratio to the next pixel."""
     a, b, c = record[CONIC_A], record[CONIC_B], record[CONIC_C]
     sigma = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
@@ -100,7 +98,7 @@ def blend_forward(
     newest = np.empty(TILE * TILE, np.int32)
     open_pixels = np.empty(TILE, np.int64)
     for tile in range(first, last):
-        camera, x0, y0, x1, y1 = _tile_box(tile, tiles_x, tiles_y, width, height)
+        camera, x0, y0, x1, y1 = tile_box(tile, tiles_x, tiles_y, width, height)
         light[:] = 0.0
         through[:] = 1.0
         newest[:] = -1
@@ -135,15 +133,15 @@ def _blend_entry(record, color, place, x0, y0, x1, y1, light, through, newest, o
     opacity, step = record[OPACITY], record[STEP]
     c0, c1, c2, c3 = color[0], color[1], color[2], color[3]
     closed = 0
-    y_first, y_last = _row_range(record, y0, y1)
+    y_first, y_last = row_range(record, y0, y1)
     for y in range(y_first, y_last):
         if open_pixels[y - y0] == 0:
             continue
         dy = y + 0.5 - record[CENTRE_Y]
-        x_first, x_last = _pixel_range(record, dy, x0, x1)
+        x_first, x_last = pixel_range(record, dy, x0, x1)
         if x_first >= x_last:
             continue
-        value, ratio = _row_start(record, x_first + 0.5 - record[CENTRE_X], dy)
+        value, ratio = row_start(record, x_first + 0.5 - record[CENTRE_X], dy)
         offset = (y - y0) * TILE - x0
         for pixel in range(offset + x_first, offset + x_last):
             alpha = min(opacity * value, ALPHA_CEILING)
@@ -168,126 +166,3 @@ def _blend_entry(record, color, place, x0, y0, x1, y1, light, through, newest, o
             through[pixel] = after
             newest[pixel] = place
     return closed
-
-
-@kernel
-def blend_backward(
-    first, last, tiles_x, tiles_y, width, height, tile_starts, entries, slots, records, colors, backgrounds,
-    transmittances, last_entries, v_render_colors, v_render_alphas, v_slots,
-):  # fmt: skip
-    """Gradients of the tile lists' entries for tiles [first, last), walking each list back to front.
-
-    Args:
-        slots: int64 [total] from `fill_tiles`; every entry has a slot of its own, so tiles never share a sum.
-        v_render_colors [C,H,W,D], v_render_alphas [C,H,W]: gradients of the images.
-        v_slots: in and out, float64 [total, GEOMETRY_GRADIENTS+P], zeros on entry.
-    """
-    padded, channels = colors.shape[1], v_render_colors.shape[3]
-    v_light = np.zeros((TILE * TILE, padded))
-    through = np.empty(TILE * TILE)
-    behind = np.empty(TILE * TILE)
-    newest = np.empty(TILE * TILE, np.int32)
-    row_newest = np.empty(TILE, np.int32)
-    for tile in range(first, last):
-        camera, x0, y0, x1, y1 = _tile_box(tile, tiles_x, tiles_y, width, height)
-        start = tile_starts[tile]
-        if start == tile_starts[tile + 1]:
-            continue
-        tile_newest = np.int32(-1)
-        for y in range(y0, y1):
-            row_newest[y - y0] = -1
-            for x in range(x0, x1):
-                pixel = (y - y0) * TILE + x - x0
-                left = transmittances[camera, y, x]
-                through[pixel] = left
-                newest[pixel] = last_entries[camera, y, x]
-                row_newest[y - y0] = max(row_newest[y - y0], newest[pixel])
-                shown = -float(v_render_alphas[camera, y, x])
-                for channel in range(channels):
-                    v_light[pixel, channel] = v_render_colors[camera, y, x, channel]
-                    shown += v_light[pixel, channel] * backgrounds[camera, channel]
-                behind[pixel] = left * shown
-            tile_newest = max(tile_newest, row_newest[y - y0])
-        for place in range(start + tile_newest, start - 1, -1):
-            flat = entries[place]
-            _blend_entry_backward(
-                records[flat], colors[flat], np.int32(place - start), x0, y0, x1, y1,
-                v_light, through, behind, newest, row_newest, v_slots[slots[place]],
-            )  # fmt: skip
-
-
-@kernel
-def _blend_entry_backward(
-    record, color, place, x0, y0, x1, y1, v_light, through, behind, newest, row_newest, v_slot
-):  # fmt: skip
-    """Gradient of one Gaussian in one tile.
-
-    `behind` is the sum over everything behind, sum_j w_j c_j.v + T_end (background.v - v_alpha); then
-    dL/dalpha_i = T_i c_i.v - behind / (1 - alpha_i).
-    """
-    opacity, step = record[OPACITY], record[STEP]
-    c0, c1, c2, c3 = color[0], color[1], color[2], color[3]
-    v0 = v1 = v2 = v3 = 0.0
-    sum_1 = sum_x = sum_y = sum_xx = sum_xy = sum_yy = 0.0
-    y_first, y_last = _row_range(record, y0, y1)
-    for y in range(y_first, y_last):
-        if row_newest[y - y0] < place:
-            continue
-        dy = y + 0.5 - record[CENTRE_Y]
-        x_first, x_last = _pixel_range(record, dy, x0, x1)
-        if x_first >= x_last:
-            continue
-        dx = x_first + 0.5 - record[CENTRE_X]
-        value, ratio = _row_start(record, dx, dy)
-        row_1 = row_x = row_xx = 0.0
-        offset = (y - y0) * TILE - x0
-        for pixel in range(offset + x_first, offset + x_last):
-            raw = opacity * value
-            value *= ratio
-            ratio *= step
-            here = dx
-            dx += 1.0
-            if newest[pixel] < place or raw < ALPHA_FLOOR:
-                continue
-            alpha = min(raw, ALPHA_CEILING)
-            inverse = 1.0 / (1.0 - alpha)
-            before = through[pixel] * inverse
-            through[pixel] = before
-            weight = alpha * before
-            g0, g1, g2, g3 = v_light[pixel, 0], v_light[pixel, 1], v_light[pixel, 2], v_light[pixel, 3]
-            shown = c0 * g0 + c1 * g1 + c2 * g2 + c3 * g3
-            v0 += weight * g0
-            v1 += weight * g1
-            v2 += weight * g2
-            v3 += weight * g3
-            for channel in range(4, color.shape[0]):
-                shown += color[channel] * v_light[pixel, channel]
-                v_slot[GEOMETRY_GRADIENTS + channel] += weight * v_light[pixel, channel]
-            v_sigma = raw * (behind[pixel] * inverse - before * shown) if raw <= ALPHA_CEILING else 0.0
-            behind[pixel] += weight * shown
-            row_1 += v_sigma
-            row_x += v_sigma * here
-            row_xx += v_sigma * here * here
-        sum_1 += row_1
-        sum_x += row_x
-        sum_xx += row_xx
-        sum_y += dy * row_1
-        sum_xy += dy * row_x
-        sum_yy += dy * dy * row_1
-    v_slot[CENTRE_X] = -(record[CONIC_A] * sum_x + record[CONIC_B] * sum_y)
-    v_slot[CENTRE_Y] = -(record[CONIC_B] * sum_x + record[CONIC_C] * sum_y)
-    v_slot[CONIC_A], v_slot[CONIC_B], v_slot[CONIC_C] = 0.5 * sum_xx, sum_xy, 0.5 * sum_yy
-    v_slot[OPACITY] = -sum_1 / opacity
-    for channel, value in enumerate((v0, v1, v2, v3)):
-        v_slot[GEOMETRY_GRADIENTS + channel] = value
-
-
-@kernel
-def gather_slots(first, last, slot_starts, v_slots, v_records):
-    """Sum the slots of the (camera, Gaussian) pairs [first, last) into v_records [C*N, GEOMETRY_GRADIENTS+P]."""
-    for flat in range(first, last):
-        for column in range(v_slots.shape[1]):
-            v_records[flat, column] = 0.0
-        for slot in range(slot_starts[flat], slot_starts[flat + 1]):
-            for column in range(v_slots.shape[1]):
-                v_records[flat, column] += v_slots[slot, column]

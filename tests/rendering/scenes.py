@@ -58,3 +58,8 @@ def single_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def double_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same values as float64, without a graph."""
     return {name: tensor.detach().double() for name, tensor in tensors.items()}
+
+
+def scene(count: int = 50, views: int = 2, sh_degree: int | None = None) -> dict[str, Tensor]:
+    """Gaussians, cameras and colours in single precision, by the front door's argument names."""
+    return single_precision({**gaussians(count), **cameras(views), "colors": colors(count, sh_degree)})

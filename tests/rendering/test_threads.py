@@ -1,0 +1,74 @@
+"""Threads, Python's and torch's, change no bit of a result."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffgs_diffusers.rendering import rasterization
+from diffgs_diffusers.rendering.threads import run_ranges
+
+from .scenes import scene
+
+
+def run(threads: int, tensors: dict[str, Tensor]) -> list[Tensor]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        leaves = {name: tensor.clone().requires_grad_(name != "Ks") for name, tensor in tensors.items()}
+        colors, alphas, _ = rasterization(**leaves, width=200, height=160, sh_degree=1)
+        (colors.square().sum() + alphas.sum()).backward()
+    finally:
+        torch.set_num_threads(before)
+    return [colors.detach(), alphas.detach(), *(leaf.grad for leaf in leaves.values() if leaf.grad is not None)]
+
+
+def test_threads_change_nothing() -> None:
+    """Bit for bit, with more Gaussians than one block; also from several Python threads at once."""
+    tensors = scene(9000, 2, sh_degree=1)
+    alone = run(1, tensors)
+    assert len(alone) == 8
+    assert all(torch.equal(a, b) for a, b in zip(alone, run(3, tensors)))
+    with ThreadPoolExecutor(2) as pool:
+        for result in pool.map(lambda _: run(2, tensors), range(2)):
+            assert all(torch.equal(a, b) for a, b in zip(alone, result))
+
+
+def test_rendering_after_a_fork() -> None:
+    """Data loader workers fork from a process that has rendered on several threads; torch gives them one."""
+    code = """
+import os, torch
+from diffgs_diffusers.rendering import rasterization
+torch.set_num_threads(2)
+def image():
+    means = torch.rand(9000, 3, generator=torch.Generator().manual_seed(0)) + torch.tensor([-0.5, -0.5, 1.0])
+    quats = torch.tensor([[1.0, 0, 0, 0]]).repeat(9000, 1)
+    K = torch.tensor([[[90.0, 0, 64], [0, 90.0, 64], [0, 0, 1]]])
+    scales, opacities, view = means * 0 + 0.01, means[:, 0] * 0 + 0.5, torch.eye(4)[None]
+    return rasterization(means, quats, scales, opacities, means, view, K, 128, 128)[0]
+before = image()
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(1)
+    os._exit(0 if torch.equal(image(), before) else 3)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_ranges_cover_the_work_and_errors_come_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        seen: list[int] = []
+        run_ranges(lambda first, last: seen.extend(range(first, last)), 1001, 10)
+        assert sorted(seen) == list(range(1001))
+        with pytest.raises(ZeroDivisionError):
+            run_ranges(lambda first, last: 1 // 0, 100, 1)
+    finally:
+        torch.set_num_threads(before)
