@@ -234,6 +234,13 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
             if value is not None and list(value.shape) != shape[:2]:
                 raise ValueError(f"{name} must be {shape[:2]} like the tokens, got {list(value.shape)}")
 
+    def layers_by_length(self) -> list[tuple[nn.ModuleList, int]]:
+        """All layers in groups, each with the length of the sequence that it works on."""
+        size, deepest = self.config.sample_size, len(self.down_layers) - 1
+        down = [(layers, size >> level) for level, layers in enumerate(self.down_layers)]
+        up = [(layers, size >> (deepest - level)) for level, layers in enumerate(self.up_layers)]
+        return [*down, (self.middle_layers, size >> deepest), *up]
+
     def _project_timestep(self, timestep: Tensor | float | int, sample: Tensor) -> Tensor:
         """Sinusoids [B, C0] of the timestep, in the model's precision."""
         timesteps = torch.as_tensor(timestep, device=sample.device).reshape(-1)

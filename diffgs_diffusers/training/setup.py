@@ -6,8 +6,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import ProjectConfiguration
+from diffusers.models.attention_processor import AttnProcessor
+
+from ..models import UNet1DConditionModel
 
 
 def build_accelerator(args: argparse.Namespace, find_unused_parameters: bool = False) -> Accelerator:
@@ -31,6 +34,30 @@ def has_device() -> bool:
     if hasattr(torch, "accelerator"):
         return torch.accelerator.is_available()
     return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def default_device() -> torch.device:
+    """The device that :func:`build_accelerator` will put this process's model on."""
+    return PartialState(cpu=not has_device()).device
+
+
+# With up to this many positions, plain attention beats the fused kernel in a training step.
+EXPLICIT_ATTENTION_LENGTH = 256
+
+
+def explicit_attention_on_cpu(unet: UNet1DConditionModel) -> None:
+    """Takes diffusers' plain attention where PyTorch's fused kernel is slow: its backward in bf16 on a CPU.
+
+    Measured at 96 positions and 3 heads of 64, batch 16: 10 ms fused, 3 ms plain; a whole step of the default
+    denoiser takes three quarters of the time. Weights and outputs stay the same.
+    """
+    for name, module in unet.named_modules():
+        if name.endswith(".cross_attention"):
+            module.set_processor(AttnProcessor())
+    for layers, length in unet.layers_by_length():
+        for layer in layers:
+            if layer.transformer is not None and length <= EXPLICIT_ATTENTION_LENGTH:
+                layer.transformer.self_attention.set_processor(AttnProcessor())
 
 
 def build_optimizer(args: argparse.Namespace, model: torch.nn.Module) -> torch.optim.AdamW:

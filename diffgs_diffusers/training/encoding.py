@@ -1,0 +1,112 @@
+"""Objects to latents: several augmented versions of each, with captions that are true of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.augmentation import augment
+from ..data.captions import COLOR_NAMES, compose_caption
+from ..data.dataset import GaussianObjectDataset, ObjectRecord
+from ..data.latents import LatentRecord
+from ..gaussians import GaussianSplats
+from ..models import GaussianVAE
+
+
+def object_versions(
+    dataset: GaussianObjectDataset, index: int, num_augmentations: int, seed: int
+) -> tuple[list[GaussianSplats], LatentRecord]:
+    """The object as it is and `num_augmentations` changed versions.
+
+    Each version depends on (seed, id of the object, number of the version) alone, whatever else is encoded.
+
+    Args:
+        dataset: with the object.
+        index: which object.
+        num_augmentations: recoloured, mirrored and stretched versions; 0 for held-out objects.
+        seed: of the encoding.
+
+    Returns:
+        1 + num_augmentations objects and their record.
+    """
+    record, splats = dataset.records[index], dataset.splats(index)
+    material_ids = dataset.material_ids(index)
+    names = list(record.names) or [record.noun]
+    versions, captions = [splats], [_variants(record.caption, names, _generator(seed, record, 0))]
+    for number in range(1, num_augmentations + 1):
+        generator = _generator(seed, record, number)
+        changed, caption = augment(splats, record, material_ids, generator)
+        versions.append(changed)
+        captions.append(_variants(caption, names, generator))
+    plain = [compose_caption(name, []) for name in names]
+    return versions, LatentRecord(record.id, record.split, record.category, record.weight, captions, plain)
+
+
+def _generator(seed: int, record: ObjectRecord, number: int) -> np.random.Generator:
+    return np.random.default_rng((seed, zlib.crc32(record.id.encode()), number))
+
+
+def _variants(caption: str, names: Sequence[str], generator: np.random.Generator) -> list[str]:
+    """A caption and the same colours said in other words, for each name of the object."""
+    colors = colors_in(caption, names)
+    if not colors:
+        return [caption]
+    composed = [compose_caption(name, colors, source) for name in names for source in (None, generator)]
+    return list(dict.fromkeys([caption, *composed]))
+
+
+def colors_in(caption: str, names: Sequence[str]) -> list[str]:
+    """The colour names in a caption, in its order, apart from those that belong to the object's own name.
+
+    Example:
+        >>> colors_in("a red and white orange tree", ["orange tree"])
+        ['red', 'white']
+    """
+    for name in sorted(names, key=len, reverse=True):
+        caption = re.sub(rf"\b{re.escape(name)}\b", " ", caption)
+    return [word for word in re.findall(r"[a-z]+", caption.lower()) if word in COLOR_NAMES]
+
+
+@torch.no_grad()
+def encode_versions(vae: GaussianVAE, versions: Sequence[GaussianSplats], batch_size: int) -> tuple[Tensor, Tensor]:
+    """Posterior mean and log variance [V, C, L] of V objects, on the CPU in float32."""
+    means, logvars = [], []
+    for start in range(0, len(versions), batch_size):
+        posterior = vae.encode(list(versions[start : start + batch_size])).latent_dist
+        means.append(posterior.mean.float().cpu())
+        logvars.append(posterior.logvar.float().cpu())
+    return torch.cat(means), torch.cat(logvars)
+
+
+def weights_digest(folder: str | Path) -> str:
+    """SHA-256 of a model folder's safetensors files, which tells whether latents are still those of this VAE.
+
+    Raises:
+        FileNotFoundError: if there are none.
+    """
+    paths = sorted(Path(folder).glob("*.safetensors"))
+    if not paths:
+        raise FileNotFoundError(f"{folder} has no safetensors weights: name the folder of a trained GaussianVAE.")
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def write_latent_statistics(folder: str | Path, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Puts ``latents_mean`` and ``latents_std`` into the ``config.json`` of a VAE, at once or not at all."""
+    vae = GaussianVAE.from_config(GaussianVAE.load_config(str(folder)))
+    vae.register_to_config(latents_mean=list(mean), latents_std=list(std))
+    # Inside the folder, as only a rename within one file system is atomic.
+    with TemporaryDirectory(dir=folder) as temporary:
+        vae.save_config(temporary)
+        os.replace(Path(temporary) / "config.json", Path(folder) / "config.json")

@@ -1,0 +1,90 @@
+"""Validation of the denoiser: its error on held-out latents and pictures of prompts, from the same noise always."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline
+from PIL import Image
+from torch import Tensor, nn
+
+from ..cameras import orbit_cameras
+from ..data.latents import LatentDataset
+from .conditions import CaptionStates
+from .objectives_diffusion import diffusion_loss
+
+NUM_TIMESTEPS = 8
+
+
+def validation_set(latents: LatentDataset, limit: int) -> tuple[Tensor, list[str]]:
+    """The first version of up to `limit` objects, [B, C, L], and its first caption."""
+    count = min(limit, len(latents))
+    stacked = torch.stack([latents.latents(index, 0) for index in range(count)])
+    return stacked, [latents.records[index].captions[0][0] for index in range(count)]
+
+
+@torch.no_grad()
+def held_out_error(
+    unet: nn.Module,
+    scheduler: DDPMScheduler,
+    latents: Tensor,
+    captions: CaptionStates | None,
+    batch_size: int = 32,
+) -> dict[str, float]:
+    """Mean squared error of the prediction at fixed timesteps with fixed noise.
+
+    Args:
+        unet: the denoiser, in eval mode.
+        scheduler: of the training.
+        latents: [B, C, L], normalised, on the device of the denoiser.
+        captions: states of the B captions in the same order; None for a denoiser without text.
+        batch_size: latents at a time.
+
+    Returns:
+        ``mse`` over all timesteps, ``mse_t<t>`` at each, and with text ``mse_unconditional``: where it equals
+        ``mse``, the denoiser does not listen.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    spacing = scheduler.config.num_train_timesteps / NUM_TIMESTEPS
+    steps = [int((i + 0.5) * spacing) for i in range(NUM_TIMESTEPS)]
+    sums = {f"mse_t{t}": 0.0 for t in steps}
+    unconditional = 0.0
+    for t in steps:
+        for start in range(0, len(latents), batch_size):
+            rows = torch.arange(start, min(start + batch_size, len(latents)), device=latents.device)
+            timesteps = torch.full(rows.shape, t, device=latents.device)
+            inputs = (unet, scheduler, latents[rows], noise[rows], timesteps)
+            condition = captions(rows) if captions is not None else ()
+            sums[f"mse_t{t}"] += diffusion_loss(*inputs, *condition)["mse"].item() * len(rows) / len(latents)
+            if condition:
+                unconditional += diffusion_loss(*inputs)["mse"].item() * len(rows) / len(latents)
+    values = {"mse": sum(sums.values()) / len(steps), **sums}
+    return {**values, "mse_unconditional": unconditional / len(steps)} if captions is not None else values
+
+
+@torch.no_grad()
+def render_prompts(
+    pipeline: DiffusionPipeline, prompts: Sequence[str], path: Path, *, seed: int, size: int = 192, **options: Any
+) -> None:
+    """Writes one row of pictures on white, an object per prompt.
+
+    Args:
+        pipeline: a DiffGSPipeline with text encoder.
+        prompts: P texts.
+        path: of the PNG, which will be size × P·size pixels.
+        seed: of the first object's noise; the others follow.
+        size: pixels along a side of a picture.
+        options: further arguments of the pipeline's call.
+    """
+    pipeline.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]
+    objects = pipeline(list(prompts), generator=generators, **options).gaussians
+    camera = orbit_cameras(1, size)
+    pictures = [splats.to("cpu").render(camera, background=torch.ones(3))[0, :, :, :3] for splats in objects]
+    row = (torch.cat(pictures, dim=1).clamp(0, 1) * 255).round().byte().numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(row).save(path)
