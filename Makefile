@@ -29,6 +29,33 @@ test:  ## run the tests
 ci:  ## what CI does, in a fresh virtual environment
 	.ci/run
 
+bench:  ## time the parts on this machine; results go to benchmarks/
+	python benchmarks/run.py
+
+data:  ## meshes in SOURCE to a dataset in DATA
+	python training/prepare_data.py --source $(SOURCE) --output_dir $(DATA) --num_processes $(PROCESSES)
+
+train: train-vae train-clip latents train-ldm  ## all training steps in order; each goes on where it was stopped
+
+train-vae:  ## the Gaussian VAE
+	$(LAUNCH) training/train_vae.py --train_data_dir $(DATA) --output_dir $(RUNS)/vae --use_ema \
+		--resume_from_checkpoint latest
+
+train-clip:  ## the small CLIP on renders and captions
+	$(LAUNCH) training/train_clip.py --train_data_dir $(DATA) --output_dir $(RUNS)/clip --resume_from_checkpoint latest
+
+latents:  ## what the VAE makes of the dataset
+	$(LAUNCH) training/encode_latents.py --pretrained_model_name_or_path $(RUNS)/vae/vae \
+		--train_data_dir $(DATA) --output_dir $(RUNS)/latents
+
+train-ldm:  ## the latent denoiser, and the whole pipeline
+	$(LAUNCH) training/train_ldm.py --pretrained_vae_model_name_or_path $(RUNS)/vae/vae \
+		--pretrained_model_name_or_path $(RUNS)/clip/clip --train_data_dir $(RUNS)/latents \
+		--output_dir $(RUNS)/pipeline --use_ema --resume_from_checkpoint latest
+
+evaluate:  ## the tables of the model card, for RUNS/pipeline
+	python training/evaluate.py --model $(RUNS)/pipeline --data $(DATA) --output $(RUNS)/results.json
+
 wheel:  ## build the wheel and the source distribution into dist/
 	python -m build
 
