@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,9 +33,7 @@ def load_lpips() -> Callable[[Tensor, Tensor], Tensor]:
     obstacle = lpips_obstacle()
     if obstacle is not None:
         raise RuntimeError(f"LPIPS cannot be measured: {obstacle}.")
-    import lpips
-
-    network = lpips.LPIPS(net="alex", verbose=False).eval()
+    network = import_module("lpips").LPIPS(net="alex", verbose=False).eval()
 
     def distance(images: Tensor, references: Tensor) -> Tensor:
         with torch.no_grad():

@@ -64,9 +64,11 @@ def reconstruction_scores(
     """
     cameras = evaluation_cameras(size)
     target = render_on_white(splats, cameras)
-    planes = vae.decode(vae.encode(splats).latent_dist.mode()).planes[0]
+    (posterior,) = vae.encode(splats, return_dict=False)
+    planes = vae.decode(posterior.mode(), return_dict=False)[0][0]
     scores = {TRUE_CENTERS: compare(gaussians_at(vae, planes, splats.means.to(planes)), target, cameras, lpips)}
     for count in counts:
+        extracted: GaussianSplats | None
         try:
             extracted = extract_gaussians(vae, planes, count)
         except EmptySurfaceError:

@@ -79,7 +79,7 @@ def generate_objects(
         {"num_objects": len(seeds)} if prompt is None else {"num_objects_per_prompt": len(seeds)}
     )
     calls = {**counts, **options}
-    latents: Tensor = pipe(prompt, generator=generators, output_type="latent", return_dict=False, **calls)[0]
+    latents: Any = pipe(prompt, generator=generators, output_type="latent", return_dict=False, **calls)[0]
     return [_decode(pipe, latent[None], num_gaussians, generator) for latent, generator in zip(latents, generators)]
 
 
