@@ -160,8 +160,9 @@ class HubPipelineMixin:
         Path(json_file_path).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod
-    def _dict_from_json_file(cls, json_file: str | Path) -> dict[str, Any]:
-        return to_loaded_index(super()._dict_from_json_file(json_file))  # type: ignore[misc]
+    def _dict_from_json_file(cls, json_file: str | Path, **kwargs: Any) -> dict[str, Any]:
+        # Older versions of diffusers pass more arguments.
+        return to_loaded_index(super()._dict_from_json_file(json_file, **kwargs))  # type: ignore[misc]
 
 
 def default_model_card(repo_id: str) -> ModelCard:

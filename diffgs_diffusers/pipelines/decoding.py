@@ -36,7 +36,7 @@ def decode_objects(
     objects = []
     with _in_float32(vae):
         for index, (latent, generator) in enumerate(zip(latents, generators, strict=True)):
-            planes = vae.decode(vae.denormalize_latents(latent[None])).planes[0]
+            (planes,) = vae.decode(vae.denormalize_latents(latent[None]), return_dict=False)[0]
             try:
                 objects.append(extract_gaussians(vae, planes, num_gaussians, generator=generator))
             except EmptySurfaceError as error:

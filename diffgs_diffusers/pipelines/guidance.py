@@ -8,15 +8,15 @@ from torch import Tensor
 from ..models import UNet1DConditionModel
 from .conditioning import join_conditions
 
-Condition = tuple[Tensor | None, Tensor | None]
+Condition = tuple[Tensor, Tensor]
 
 
 def predict(
     unet: UNet1DConditionModel,
     sample: Tensor,
     timestep: Tensor,
-    condition: Condition,
-    negative: Condition,
+    condition: Condition | None,
+    negative: Condition | None,
     guidance_scale: float,
 ) -> Tensor:
     """The denoiser's output led from the negative condition towards the condition (Ho & Salimans 2022, eq. 6).
@@ -35,17 +35,15 @@ def predict(
     Returns:
         [B, C, L], float32.
     """
-    if guidance_scale <= 1 or condition[0] is None or negative[0] is None:
-        return _denoise(unet, sample, timestep, *condition)
-    states, mask = join_conditions(negative, condition)
-    from_negative, from_condition = _denoise(unet, torch.cat([sample, sample]), timestep, states, mask).chunk(2)
+    if guidance_scale <= 1 or condition is None or negative is None:
+        return _denoise(unet, sample, timestep, condition)
+    joined = join_conditions(negative, condition)
+    from_negative, from_condition = _denoise(unet, torch.cat([sample, sample]), timestep, joined).chunk(2)
     return from_negative + guidance_scale * (from_condition - from_negative)
 
 
-def _denoise(
-    unet: UNet1DConditionModel, sample: Tensor, timestep: Tensor, states: Tensor | None, mask: Tensor | None
-) -> Tensor:
-    dtype = unet.dtype
-    states = None if states is None else states.to(dtype)
-    output = unet(sample.to(dtype), timestep, encoder_hidden_states=states, encoder_attention_mask=mask)
-    return output.sample.float()
+def _denoise(unet: UNet1DConditionModel, sample: Tensor, timestep: Tensor, condition: Condition | None) -> Tensor:
+    states, mask = condition or (None, None)
+    states = None if states is None else states.to(unet.dtype)
+    sample = sample.to(unet.dtype)
+    return unet(sample, timestep, encoder_hidden_states=states, encoder_attention_mask=mask).sample.float()

@@ -298,7 +298,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
 
     def denoise(
         self,
-        tensors: dict[str, Tensor | None],
+        tensors: dict[str, Any],
         generator: Generators,
         eta: float,
         callback_on_step_end: StepCallback | None,
@@ -321,7 +321,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
                     continue
                 latents = tensors["latents"]
                 sample = self.scheduler.scale_model_input(latents, timestep)
-                condition, negative = _conditions(tensors)
+                condition, negative = _condition(tensors, "prompt"), _condition(tensors, "negative_prompt")
                 model_output = predict(self.unet, sample, timestep, condition, negative, self.guidance_scale)
                 tensors["latents"] = self.scheduler.step(model_output, timestep, latents, **options).prev_sample
                 if callback_on_step_end is not None:
@@ -338,10 +338,10 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         return decode_objects(self.vae, latents, num_gaussians, generators)
 
 
-def _conditions(tensors: dict[str, Tensor | None]) -> tuple[Condition, Condition]:
-    """States and mask of the prompt, then of the negative prompt."""
-    prompt = tensors["prompt_embeds"], tensors["prompt_attention_mask"]
-    return prompt, (tensors["negative_prompt_embeds"], tensors["negative_prompt_attention_mask"])
+def _condition(tensors: dict[str, Any], name: str) -> Condition | None:
+    """States and mask of "prompt" or "negative_prompt"."""
+    states = tensors[f"{name}_embeds"]
+    return None if states is None else (states, tensors[f"{name}_attention_mask"])
 
 
 def _accepted_by(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
