@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,13 @@ def test_diffgs_commands_parse(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", [words for words in shell_commands() if script_command(words)], ids=" ".join)
-def test_training_commands_parse(words: list[str]) -> None:
+def test_training_commands_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     script, arguments = script_command(words) or (ROOT, [])
     spec = importlib.util.spec_from_file_location(f"script_{script.stem}", script)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
     if hasattr(module, "build_parser"):
         module.build_parser().parse_args(arguments)
