@@ -44,26 +44,38 @@ def held_out_error(
         batch_size: latents at a time.
 
     Returns:
-        ``mse`` over all timesteps, ``mse_t<t>`` at each, and with text ``mse_unconditional``: where it equals
-        ``mse``, the denoiser does not listen.
+        ``mse`` over all timesteps and ``mse_t<t>`` at each; with text also ``unconditional_mse`` and so on, without
+        it. Where both are equal at large t, the denoiser does not listen.
     """
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     spacing = scheduler.config.num_train_timesteps / NUM_TIMESTEPS
     steps = [int((i + 0.5) * spacing) for i in range(NUM_TIMESTEPS)]
-    sums = {f"mse_t{t}": 0.0 for t in steps}
-    unconditional = 0.0
-    for t in steps:
-        for start in range(0, len(latents), batch_size):
-            rows = torch.arange(start, min(start + batch_size, len(latents)), device=latents.device)
-            timesteps = torch.full(rows.shape, t, device=latents.device)
-            inputs = (unet, scheduler, latents[rows], noise[rows], timesteps)
-            condition = captions(rows) if captions is not None else ()
-            sums[f"mse_t{t}"] += diffusion_loss(*inputs, *condition)["mse"].item() * len(rows) / len(latents)
-            if condition:
-                unconditional += diffusion_loss(*inputs)["mse"].item() * len(rows) / len(latents)
-    values = {"mse": sum(sums.values()) / len(steps), **sums}
-    return {**values, "mse_unconditional": unconditional / len(steps)} if captions is not None else values
+    conditions = {"": captions, "unconditional_": None} if captions is not None else {"": None}
+    values = {}
+    for prefix, table in conditions.items():
+        errors = [_error_at(unet, scheduler, latents, noise, t, table, batch_size) for t in steps]
+        values[f"{prefix}mse"] = sum(errors) / len(errors)
+        values |= {f"{prefix}mse_t{t}": error for t, error in zip(steps, errors)}
+    return values
+
+
+def _error_at(
+    unet: nn.Module,
+    scheduler: DDPMScheduler,
+    latents: Tensor,
+    noise: Tensor,
+    t: int,
+    captions: CaptionStates | None,
+    batch_size: int,
+) -> float:
+    total = 0.0
+    for rows in torch.arange(len(latents), device=latents.device).split(batch_size):
+        timesteps = torch.full_like(rows, t)
+        condition = captions(rows) if captions is not None else ()
+        terms = diffusion_loss(unet, scheduler, latents[rows], noise[rows], timesteps, *condition)
+        total += terms["mse"].item() * len(rows)
+    return total / len(latents)
 
 
 @torch.no_grad()

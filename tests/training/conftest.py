@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from safetensors.torch import save_file
 
-from diffgs_diffusers.models import UNet1DConditionModel
+from diffgs_diffusers.functional.spherical_harmonics import rgb_to_sh0
+from diffgs_diffusers.models import GaussianVAE, UNet1DConditionModel
 from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments
 from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.sampling import SampleKey, build_dataloader
@@ -86,3 +92,76 @@ def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
         return small_run(tmp_path / name, *words, **options)
 
     return make
+
+
+def load_script(name: str) -> ModuleType:
+    """A script of the ``training/`` folder as a module."""
+    path = Path(__file__).parents[2] / "training" / f"{name}.py"
+    spec = spec_from_file_location(f"{name}_script", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    # Dataclasses look their module up by name.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def encode_latents() -> ModuleType:
+    return load_script("encode_latents")
+
+
+@pytest.fixture
+def train_ldm() -> ModuleType:
+    return load_script("train_ldm")
+
+
+COLORS = {"red": (0.8, 0.1, 0.1), "blue": (0.2, 0.3, 0.8), "green": (0.2, 0.6, 0.2)}
+
+
+@pytest.fixture(scope="session")
+def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six objects of 60 Gaussians in the layout of prepare_data.py, one each for validation and test."""
+    folder = tmp_path_factory.mktemp("dataset")
+    (folder / "objects").mkdir()
+    (folder / "dataset.json").write_text('{"format_version": 1}')
+    lines = []
+    for index, (split, color) in enumerate(zip(["train"] * 4 + ["validation", "test"], [*COLORS, *COLORS])):
+        generator = torch.Generator().manual_seed(index)
+        tensors = {
+            "means": torch.rand(60, 3, generator=generator) - 0.5,
+            "quats": torch.nn.functional.normalize(torch.randn(60, 4, generator=generator), dim=-1),
+            "scales": 0.02 + 0.02 * torch.rand(60, 3, generator=generator),
+            "opacities": torch.full((60,), 0.9),
+            "sh0": rgb_to_sh0(torch.tensor(COLORS[color])).expand(60, 1, 3).contiguous(),
+            "material_ids": torch.zeros(60, dtype=torch.int16),
+        }
+        save_file(tensors, str(folder / "objects" / f"chair_{index}.safetensors"))
+        material = {"index": 0, "rgb": COLORS[color], "color": color, "share": 1.0}
+        record = {"id": f"chair_{index}", "name": "Armchair", "noun": "armchair", "caption": f"a {color} armchair"}
+        record |= {"names": ["armchair", "chair"], "category": "chair", "split": split, "materials": [material]}
+        lines.append(json.dumps({**record, "num_gaussians": 60, "weight": 0.5 + index}) + "\n")
+    (folder / "metadata.jsonl").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture
+def vae_folder(tmp_path: Path) -> Path:
+    """A small GaussianVAE with random weights."""
+    torch.manual_seed(0)
+    vae = GaussianVAE(
+        plane_resolution=16,
+        plane_channels=8,
+        patch_size=2,
+        point_resolution=8,
+        point_channels=8,
+        num_point_blocks=1,
+        block_channels=(16, 16),
+        num_attention_blocks=0,
+        latent_channels=4,
+        head_channels=16,
+        head_layers=2,
+    )
+    vae.save_pretrained(str(tmp_path / "vae"))
+    return tmp_path / "vae"
