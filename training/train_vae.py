@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument("--limit", type=int, help="first objects of the split only, to try things out")
     for name, value in vars(VAELossWeights()).items():
         group.add_argument(f"--{name}_weight", type=float, default=value)
-    group.add_argument("--num_validation_objects", type=int, default=8)
+    group.add_argument("--num_validation_objects", type=int, default=8, help="of each split")
     return parser
 
 
@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_training_arguments(build_parser(), argv)
     vae = build_vae(args)
     sampling = FunctionSampling(args.num_queries, args.num_centers, args.encoder_gaussians)
-    objects = GaussianObjectDataset(args.train_data_dir, split="train", limit=args.limit)
+    objects = GaussianObjectDataset(args.train_data_dir, split="train")
+    objects.records = objects.records[: args.limit]
     dataset = FunctionSampleDataset(
         objects,
         sampling,
@@ -71,9 +72,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     def validate_fn(model: GaussianVAE, step: int) -> dict[str, float]:
         results = {}
         for split in ("train", "validation"):
-            shown = GaussianObjectDataset(args.train_data_dir, split=split, limit=args.num_validation_objects)
+            shown = GaussianObjectDataset(args.train_data_dir, split=split)
+            count = min(args.num_validation_objects, len(shown))
             sheet = Path(args.output_dir) / "validation" / f"{split}-{step:06d}.png"
-            values = validate_vae(model, [shown.splats(i) for i in range(len(shown))], sheet_path=sheet)
+            values = validate_vae(model, [shown.splats(i) for i in range(count)], sheet_path=sheet)
             results.update({f"{split}_{name}": value for name, value in values.items()})
         return results
 
