@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -79,7 +80,7 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         _check_sizes(sample_size, block_out_channels, attention_levels, attention_head_dim, norm_num_groups)
         channels = tuple(block_out_channels)
         time_embed_dim = time_embed_dim or 2 * channels[0]
-        layer = {
+        layer: dict[str, Any] = {
             "embedding_dim": time_embed_dim,
             "cross_attention_dim": cross_attention_dim,
             "attention_head_dim": attention_head_dim,
@@ -159,15 +160,15 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
 
         hidden_states = self.conv_in(sample) + self.position_embedding
         skips = []
-        for level, layers in enumerate(self.down_layers):
+        for level, layers in enumerate(_levels(self.down_layers)):
             for layer in layers:
                 hidden_states = self._run_layer(layer, hidden_states, *arguments)
                 skips.append(hidden_states)
             if level < len(self.downsamplers):
                 hidden_states = self.downsamplers[level](hidden_states)
-        for layer in self.middle_layers:
+        for layer in _layers(self.middle_layers):
             hidden_states = self._run_layer(layer, hidden_states, *arguments)
-        for level, layers in enumerate(self.up_layers):
+        for level, layers in enumerate(_levels(self.up_layers)):
             for layer in layers:
                 hidden_states = torch.cat([hidden_states, skips.pop()], dim=1)
                 hidden_states = self._run_layer(layer, hidden_states, *arguments)
@@ -234,12 +235,12 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
             if value is not None and list(value.shape) != shape[:2]:
                 raise ValueError(f"{name} must be {shape[:2]} like the tokens, got {list(value.shape)}")
 
-    def layers_by_length(self) -> list[tuple[nn.ModuleList, int]]:
+    def layers_by_length(self) -> list[tuple[list[UNetLayer1D], int]]:
         """All layers in groups, each with the length of the sequence that it works on."""
         size, deepest = self.config.sample_size, len(self.down_layers) - 1
-        down = [(layers, size >> level) for level, layers in enumerate(self.down_layers)]
-        up = [(layers, size >> (deepest - level)) for level, layers in enumerate(self.up_layers)]
-        return [*down, (self.middle_layers, size >> deepest), *up]
+        down = [(layers, size >> level) for level, layers in enumerate(_levels(self.down_layers))]
+        up = [(layers, size >> (deepest - level)) for level, layers in enumerate(_levels(self.up_layers))]
+        return [*down, (_layers(self.middle_layers), size >> deepest), *up]
 
     def _project_timestep(self, timestep: Tensor | float | int, sample: Tensor) -> Tensor:
         """Sinusoids [B, C0] of the timestep, in the model's precision."""
@@ -252,6 +253,14 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             return self._gradient_checkpointing_func(layer, *arguments)
         return layer(*arguments)
+
+
+def _layers(modules: nn.Module) -> list[UNetLayer1D]:
+    return list(cast(Iterable[UNetLayer1D], modules))
+
+
+def _levels(modules: nn.ModuleList) -> list[list[UNetLayer1D]]:
+    return [_layers(level) for level in modules]
 
 
 def _check_sizes(

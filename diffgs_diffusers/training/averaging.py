@@ -56,7 +56,7 @@ class AveragedWeights:
         """
         if self.average is None:
             return
-        averaged = type(self.model).from_pretrained(str(folder))
+        averaged = type(self.model).from_pretrained(str(folder))  # type: ignore[attr-defined]
         device = next(self.model.parameters()).device
         self.average.shadow_params = [p.detach().clone().to(device) for p in averaged.parameters()]
         self.average.optimization_step = step

@@ -81,7 +81,7 @@ def encode_versions(vae: GaussianVAE, versions: Sequence[GaussianSplats], batch_
     """Posterior mean and log variance [V, C, L] of V objects, on the CPU in float32."""
     means, logvars = [], []
     for start in range(0, len(versions), batch_size):
-        posterior = vae.encode(list(versions[start : start + batch_size])).latent_dist
+        (posterior,) = vae.encode(list(versions[start : start + batch_size]), return_dict=False)
         means.append(posterior.mean.float().cpu())
         logvars.append(posterior.logvar.float().cpu())
     return torch.cat(means), torch.cat(logvars)

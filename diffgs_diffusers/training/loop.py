@@ -69,12 +69,13 @@ class Trainer:
         finalize_fn: FinalizeFunction | None = None,
         find_unused_parameters: bool = False,
     ) -> None:
-        if not isinstance(dataloader.batch_sampler, StepBatchSampler):
+        sampler = dataloader.batch_sampler
+        if not isinstance(sampler, StepBatchSampler):
             raise ValueError(
                 "the dataloader's batch_sampler must be a StepBatchSampler, or a resumed run would see other "
                 "data: make the dataloader with diffgs_diffusers.training.sampling.build_dataloader"
             )
-        self.args, self.name, self.dataloader = args, name, dataloader
+        self.args, self.name, self.dataloader, self.sampler = args, name, dataloader, sampler
         self.loss_fn, self.validate_fn, self.finalize_fn = loss_fn, validate_fn, finalize_fn
         self.output_dir = Path(args.output_dir)
         self.statistics = RunningStatistics()
@@ -209,7 +210,7 @@ class Trainer:
     def _export(self, folder: Path) -> None:
         """Writes the averaged weights to ``<folder>/<name>`` as ``from_pretrained`` reads them."""
         with self.ema.applied():
-            self.unwrapped_model.save_pretrained(str(folder / self.name))
+            self.unwrapped_model.save_pretrained(str(folder / self.name))  # type: ignore[operator]
 
     def _resume(self) -> None:
         wanted = self.args.resume_from_checkpoint
@@ -222,16 +223,14 @@ class Trainer:
             logger.info("resumed from %s at step %d", path, self.step)
         if self.accelerator.is_main_process:
             drop_statistics_after(self.output_dir / "stats.jsonl", self.step)
-        self.dataloader.batch_sampler.set_position(
-            self.samples_seen, self.accelerator.process_index, self.accelerator.num_processes
-        )
+        self.sampler.set_position(self.samples_seen, self.accelerator.process_index, self.accelerator.num_processes)
 
     @property
     def _samples_per_micro_step(self) -> int:
-        return self.dataloader.batch_sampler.batch_size * self.accelerator.num_processes
+        return self.sampler.batch_size * self.accelerator.num_processes
 
     def _seed_micro_step(self) -> None:
-        batch_size = self.dataloader.batch_sampler.batch_size
+        batch_size = self.sampler.batch_size
         first_sample = self.samples_seen + self.accelerator.process_index * batch_size
         # The trailing 1 keeps these streams apart from those of the samples themselves.
         seed = derive_seed(self.args.seed, first_sample, 1)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Generator
 from torch.utils.data import DataLoader, Sampler
 
 
-class SampleKey(NamedTuple):
+@dataclass(frozen=True)
+class SampleKey:
     """What a dataset of ours is indexed with.
 
     Attributes:
@@ -115,7 +117,7 @@ def build_dataloader(
         num_workers: Worker processes.
     """
     return DataLoader(
-        dataset,
+        dataset,  # type: ignore[arg-type]  # PyTorch asks for its base class, and needs these two methods
         batch_sampler=StepBatchSampler(len(dataset), batch_size, seed, weights),
         collate_fn=collate_fn,
         num_workers=num_workers,

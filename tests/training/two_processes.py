@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
         "num_processes": whole.accelerator.num_processes,
         "checksum": checksum(whole),
         "resumed_checksum": checksum(resumed),
-        "keys": dataset.keys,
+        "keys": [(key.index, key.seed) for key in dataset.keys],
     }
     (folder / f"process-{whole.accelerator.process_index}.json").write_text(json.dumps(report))
 
