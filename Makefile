@@ -6,7 +6,7 @@ PROCESSES ?= 2
 LAUNCH ?= accelerate launch
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test ci wheel bench data train train-vae train-clip latents train-ldm evaluate clean
+.PHONY: help install check format test ci wheel data train train-vae train-clip latents train-ldm evaluate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,9 +28,6 @@ test:  ## run the tests
 
 ci:  ## what CI does, in a fresh virtual environment
 	.ci/run
-
-bench:  ## time the parts on this machine; results go to benchmarks/
-	python benchmarks/run.py
 
 data:  ## meshes in SOURCE to a dataset in DATA
 	python training/prepare_data.py --source $(SOURCE) --output_dir $(DATA) --num_processes $(PROCESSES)

@@ -105,7 +105,7 @@ def orbit_cameras(
         num_views: number of cameras C ≥ 1.
         size: width and height in pixels.
         elevation: degrees above the horizon, between −89 and 89.
-        azimuth: degrees from the object's front (+z) towards its left side (+x) for the first camera.
+        azimuth: degrees from the object's front (+z) towards its right side (+x) for the first camera.
         fov: field of view in degrees.
         radius: distance to the origin; by default an object of longest side 1 fits the image.
         device: where the tensors live.

@@ -100,7 +100,9 @@ def test_bad_arguments(sphere_vae, planes, count, message):
 def test_chunks_bound_what_is_asked_at_once(sphere_vae):
     largest = []
     inner = sphere_vae.heads.probability
-    sphere_vae.heads.probability = lambda planes, points: (largest.append(points.shape[1]), inner(planes, points))[1]
+    sphere_vae.heads.probability = lambda planes, points: (largest.append(points.shape[1]), inner(planes, points))[
+        1
+    ]
     extract_gaussians(sphere_vae, PLANES, 20_000, config=ExtractionConfig(chunk_size=2048))
     assert max(largest) == 2048
 

@@ -26,7 +26,13 @@ from diffgs_diffusers.evaluation.category_training import (
     load_or_train_classifier,
 )
 from diffgs_diffusers.evaluation.color_calibration import calibrate_judge, judge_accuracy
-from diffgs_diffusers.evaluation.novelty import ReferenceSet, distance_summary, surface_points
+from diffgs_diffusers.evaluation.novelty import (
+    LEAST_POINTS,
+    ReferenceSet,
+    distance_summary,
+    surface_points,
+    visible_centers,
+)
 from diffgs_diffusers.evaluation.perceptual import load_lpips, lpips_obstacle
 from diffgs_diffusers.evaluation.reconstruction import reconstruction_scores, summarize
 from diffgs_diffusers.evaluation.text_grid import GridSettings, generate_objects, grid_summary, text_grid
@@ -46,6 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--counts", type=int, nargs="+", default=[4096, 10_000, 50_000, 200_000])
     parser.add_argument("--num_objects", type=int, default=40, help="objects of each split in the VAE table")
+    parser.add_argument("--image_size", type=int, default=256, help="pixels a side in the VAE table")
     parser.add_argument("--num_samples", type=int, default=64, help="unconditional samples")
     parser.add_argument("--num_gaussians", type=int, default=16_384, help="per generated object")
     parser.add_argument("--num_inference_steps", type=int, help="the pipeline's default without it")
@@ -55,7 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     unknown = sorted(set(args.tables) - set(TABLES))
     if unknown:
         parser.error(f"--tables: unknown {', '.join(unknown)}; choose from {', '.join(TABLES)}")
-    for name in ("num_objects", "num_samples", "num_gaussians"):
+    for name in ("num_objects", "image_size", "num_samples", "num_gaussians"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
     return args
@@ -79,7 +86,7 @@ def vae_table(args: argparse.Namespace, pipe: DiffGSPipeline) -> dict[str, Any]:
         objects = GaussianObjectDataset(args.data, split=split)
         order = np.random.default_rng(args.seed).permutation(len(objects))[: args.num_objects]
         scores = [
-            reconstruction_scores(vae, objects.splats(int(index)), args.counts, lpips=lpips)
+            reconstruction_scores(vae, objects.splats(int(index)), args.counts, size=args.image_size, lpips=lpips)
             for index in tqdm(np.sort(order), desc=f"vae, {split}")
         ]
         table[split] = summarize(scores)
@@ -124,6 +131,7 @@ def novelty_table(args: argparse.Namespace, pipe: DiffGSPipeline) -> dict[str, A
     samples = []
     for start in tqdm(range(0, len(seeds), 8), desc="novelty"):
         samples += generate_objects(pipe, None, seeds[start : start + 8], args.num_gaussians, **options)
+    samples = [sample if sample and len(visible_centers(sample)) >= LEAST_POINTS else None for sample in samples]
     made = [sample for sample in samples if sample is not None]
     neighbors = [references.nearest(surface_points(sample)) for sample in made]
     if args.pictures:

@@ -124,7 +124,7 @@ class FunctionSampleDataset(torch.utils.data.Dataset):
         augmented: bool = True,
     ) -> None:
         self.objects, self.sampling, self.augmented = objects, sampling, augmented
-        self.settings = {"truncation": truncation, "core": core, "sh_degree": sh_degree}
+        self.truncation, self.core, self.sh_degree = truncation, core, sh_degree
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -135,4 +135,11 @@ class FunctionSampleDataset(torch.utils.data.Dataset):
         if self.augmented:
             record, materials = self.objects.records[key.index], self.objects.material_ids(key.index)
             splats, _ = augment(splats, record, materials, generator)
-        return function_sample(splats, self.sampling, generator, **self.settings)
+        return function_sample(
+            splats,
+            self.sampling,
+            generator,
+            truncation=self.truncation,
+            core=self.core,
+            sh_degree=self.sh_degree,
+        )

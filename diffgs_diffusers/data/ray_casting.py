@@ -38,7 +38,8 @@ class RayScene:
         self._scene = EmbreeScene()
         TriangleMesh(self._scene, mesh.triangles.astype(np.float32))
         corners = mesh.triangles.reshape(-1, 3)
-        self._low, self._high = corners.min(axis=0) - 1e-3, corners.max(axis=0) + 1e-3
+        self._low = (corners.min(axis=0) - 1e-3).astype(np.float32)
+        self._high = (corners.max(axis=0) + 1e-3).astype(np.float32)
 
     def first_hits(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, ...]:
         """What rays meet first.
@@ -88,9 +89,15 @@ class RayScene:
         return result
 
     def _meets_box(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            a, b = (self._low - origins) / directions, (self._high - origins) / directions
-        return np.minimum(np.maximum(a, b).min(axis=1), np.inf) >= np.maximum(np.minimum(a, b).max(axis=1), 0.0)
+        """[R] whether rays meet the mesh's box: entered along every axis before it is left along any."""
+        enter, leave = np.zeros(len(origins), np.float32), np.full(len(origins), np.inf, np.float32)
+        for axis in range(3):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                inverse = 1.0 / directions[:, axis]
+                a = (self._low[axis] - origins[:, axis]) * inverse
+                b = (self._high[axis] - origins[:, axis]) * inverse
+            enter, leave = np.fmax(enter, np.fmin(a, b)), np.fmin(leave, np.fmax(a, b))
+        return leave >= enter
 
 
 def render_views(scene: RayScene, cameras: Cameras) -> Tensor:
@@ -103,15 +110,15 @@ def render_views(scene: RayScene, cameras: Cameras) -> Tensor:
     Returns:
         [C, H, W, 4] premultiplied RGBA.
     """
-    positions = cameras.positions.double().numpy()
     views = []
-    for eye, viewmat, K in zip(positions, cameras.viewmats.double().numpy(), cameras.Ks.double().numpy()):
+    for eye, viewmat, K in zip(cameras.positions.numpy(), cameras.viewmats.numpy(), cameras.Ks.numpy()):
         rows, columns = np.mgrid[: cameras.height, : cameras.width]
-        pixels = np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5
+        pixels = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float32) + np.float32(0.5)
         view = scene.colors(*_rays(pixels, eye, viewmat, K)).reshape(cameras.height, cameras.width, 4)
         edges = np.flatnonzero(_edges(view).ravel())
         if len(edges):
-            samples = [scene.colors(*_rays(pixels[edges] + offset, eye, viewmat, K)) for offset in EDGE_OFFSETS]
+            offsets = np.array(EDGE_OFFSETS, dtype=np.float32)
+            samples = [scene.colors(*_rays(pixels[edges] + offset, eye, viewmat, K)) for offset in offsets]
             view.reshape(-1, 4)[edges] = np.mean(samples, axis=0)
         views.append(torch.from_numpy(view))
     return torch.stack(views)
@@ -133,10 +140,11 @@ def _rays(pixels: np.ndarray, eye: np.ndarray, viewmat: np.ndarray, K: np.ndarra
 def _edges(view: np.ndarray) -> np.ndarray:
     """[H, W] pixels that differ from a neighbour."""
     edges = np.zeros(view.shape[:2], dtype=bool)
-    across = (np.abs(np.diff(view, axis=1)) > EDGE_CONTRAST).any(axis=-1)
-    down = (np.abs(np.diff(view, axis=0)) > EDGE_CONTRAST).any(axis=-1)
-    edges[:, 1:] |= across
-    edges[:, :-1] |= across
-    edges[1:] |= down
-    edges[:-1] |= down
+    for channel in np.moveaxis(view, -1, 0):
+        across = np.abs(np.diff(channel, axis=1)) > EDGE_CONTRAST
+        down = np.abs(np.diff(channel, axis=0)) > EDGE_CONTRAST
+        edges[:, 1:] |= across
+        edges[:, :-1] |= across
+        edges[1:] |= down
+        edges[:-1] |= down
     return edges

@@ -14,21 +14,26 @@ from ..gaussians import GaussianSplats
 from .metrics import chamfer_distance
 
 NUM_POINTS = 2048
-_COARSE_POINTS = 128
+LEAST_POINTS = 128
+
+
+def visible_centers(splats: GaussianSplats) -> np.ndarray:
+    """[M, 3] float64 centres of the Gaussians that can be seen: opacity of at least 0.1."""
+    return splats.means[splats.opacities >= 0.1].detach().cpu().numpy().astype(np.float64)
 
 
 def surface_points(splats: GaussianSplats, num_points: int = NUM_POINTS) -> np.ndarray:
-    """[num_points, 3] evenly spread centres of an object, float64; the first ones are spread evenly too.
-
-    Gaussians that can hardly be seen (opacity below 0.1) are left out.
+    """[P, 3] evenly spread visible centres, P ≤ num_points; the first ones are spread evenly too.
 
     Raises:
-        ValueError: if fewer Gaussians than points can be seen.
+        ValueError: if fewer than 128 Gaussians can be seen.
     """
-    centers = splats.means[splats.opacities >= 0.1].detach().cpu().numpy()
-    if len(centers) < num_points:
-        raise ValueError(f"An object with {len(centers)} visible Gaussians has no {num_points} centres to compare.")
-    return centers[progressive_poisson_disk(centers, num_points)].astype(np.float64)
+    centers = visible_centers(splats)
+    if len(centers) < LEAST_POINTS:
+        raise ValueError(
+            f"An object with {len(centers)} visible Gaussians has no {LEAST_POINTS} centres to compare."
+        )
+    return centers[progressive_poisson_disk(centers, min(num_points, len(centers)))]
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class ReferenceSet:
             raise ValueError("There is no object to compare with.")
         self.trees = [cKDTree(cloud) for cloud in clouds]
         self.num_candidates = num_candidates
-        self._coarse = torch.from_numpy(np.stack([cloud[:_COARSE_POINTS] for cloud in clouds]))
+        self._coarse = torch.from_numpy(np.stack([cloud[:LEAST_POINTS] for cloud in clouds]))
 
     def nearest(self, cloud: np.ndarray, exclude: int | None = None) -> Neighbor:
         """The object nearest to a point set.
@@ -68,7 +73,7 @@ class ReferenceSet:
             cloud: [P, 3], P ≥ 128.
             exclude: an object that does not count, such as the one that the points are from.
         """
-        distances = torch.cdist(self._coarse, torch.from_numpy(cloud[:_COARSE_POINTS]))
+        distances = torch.cdist(self._coarse, torch.from_numpy(cloud[:LEAST_POINTS]))
         coarse = distances.amin(dim=2).mean(dim=1) + distances.amin(dim=1).mean(dim=1)
         order = [int(index) for index in coarse.argsort() if int(index) != exclude][: self.num_candidates]
         if not order:

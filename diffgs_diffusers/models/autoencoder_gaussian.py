@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -156,9 +157,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
             rows.append(point_features(one.select(index.to(one.device)), self.config.sh_degree))
         return torch.stack(rows).to(device=self.device)
 
-    def encode(
-        self, splats: Sequence[GaussianSplats] | GaussianSplats | Tensor, return_dict: bool = True
-    ) -> GaussianVAEEncoderOutput | tuple[DiagonalGaussian]:
+    def encode(self, splats: Sequence[GaussianSplats] | GaussianSplats | Tensor, return_dict: bool = True) -> Any:
         """Posterior over the latents of objects.
 
         Args:
@@ -166,7 +165,8 @@ class GaussianVAE(ModelMixin, ConfigMixin):
             return_dict: False gives a tuple.
 
         Returns:
-            the posterior over [B, latent_channels, latent_length], not normalised by ``latents_mean``.
+            :class:`GaussianVAEEncoderOutput` with the posterior over [B, latent_channels, latent_length], not
+            normalised by ``latents_mean``; or the posterior in a tuple.
         """
         if isinstance(splats, GaussianSplats):
             splats = [splats]
@@ -175,8 +175,11 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         posterior = DiagonalGaussian.from_parameters(planes_to_sequence(parameters.float()))
         return GaussianVAEEncoderOutput(latent_dist=posterior) if return_dict else (posterior,)
 
-    def decode(self, latents: Tensor, return_dict: bool = True) -> GaussianVAEDecoderOutput | tuple[Tensor]:
-        """Feature planes [B, 3, C, R, R] of latents [B, latent_channels, latent_length].
+    def decode(self, latents: Tensor, return_dict: bool = True) -> Any:
+        """Feature planes of latents [B, latent_channels, latent_length].
+
+        Returns:
+            :class:`GaussianVAEDecoderOutput` with the planes [B, 3, C, R, R], or the planes in a tuple.
 
         Raises:
             ValueError: if the latents have another shape.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,7 @@ def render(
     splats: GaussianSplats,
     cameras: Cameras,
     *,
-    background: Tensor | None = None,
+    background: Sequence[float] | Tensor | None = None,
     rasterize_mode: str = "antialiased",
 ) -> Tensor:
     """Render splats with their spherical harmonics.

@@ -15,8 +15,7 @@ from diffgs_diffusers.evaluation.categories import (
 )
 from diffgs_diffusers.evaluation.category_training import ClassifierTraining, fit_classifier
 from diffgs_diffusers.evaluation.degradation import degraded, thinned
-
-from .primitives import box_points, colored, sphere_points
+from tests.evaluation.primitives import box_points, colored, sphere_points
 
 TRAINING = ClassifierTraining(epochs=6, batch_size=16, learning_rate=3e-3)
 

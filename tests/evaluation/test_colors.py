@@ -10,8 +10,7 @@ from diffgs_diffusers.data.colors import COLOR_NAMES, random_shade
 from diffgs_diffusers.evaluation.colors import ColorJudge
 from diffgs_diffusers.evaluation.views import evaluation_cameras, foreground_colors
 from diffgs_diffusers.gaussians import GaussianSplats
-
-from .primitives import box_points, colored, shaded, sphere_points
+from tests.evaluation.primitives import box_points, colored, shaded, sphere_points
 
 
 def views_of(splats: GaussianSplats) -> torch.Tensor:

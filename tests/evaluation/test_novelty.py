@@ -8,8 +8,7 @@ import torch
 
 from diffgs_diffusers.evaluation.novelty import ReferenceSet, distance_summary, surface_points
 from diffgs_diffusers.gaussians import GaussianSplats
-
-from .primitives import colored, sphere_points
+from tests.evaluation.primitives import colored, sphere_points
 
 SPHERES = [sphere_points(600, radius) for radius in (0.2, 0.3, 0.45)]
 
@@ -45,8 +44,9 @@ def test_surface_points_are_visible_even_and_exact_in_number() -> None:
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 0.4, atol=1e-6)
     gaps = torch.cdist(torch.from_numpy(points), torch.from_numpy(points)).fill_diagonal_(9).amin(dim=1)
     assert gaps.min() > 0.5 * gaps.mean()
-    with pytest.raises(ValueError, match="500 visible"):
-        surface_points(hidden, 501)
+    assert len(surface_points(hidden, 1000)) == 500
+    with pytest.raises(ValueError, match="100 visible"):
+        surface_points(splats[:100])
 
 
 def test_empty_sets_are_refused() -> None:

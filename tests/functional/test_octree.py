@@ -41,6 +41,11 @@ def test_questions_grow_with_the_surface_and_not_with_the_volume():
 
 def test_nothing_reaches_the_threshold():
     cells = surface_cells(
-        lambda points: torch.zeros(len(points)), half_side=0.5, start_resolution=8, depth=2, threshold=0.9, slope=1.0
+        lambda points: torch.zeros(len(points)),
+        half_side=0.5,
+        start_resolution=8,
+        depth=2,
+        threshold=0.9,
+        slope=1.0,
     )
     assert cells.centers.shape == (0, 3)

@@ -137,7 +137,9 @@ def test_kl_agrees_with_torch_distributions():
 
 
 def test_posterior_samples_have_its_mean_and_deviation():
-    distribution = DiagonalGaussian(torch.full((1, 40_000), 3.0), torch.full((1, 40_000), 2 * torch.tensor(0.5).log().item()))
+    distribution = DiagonalGaussian(
+        torch.full((1, 40_000), 3.0), torch.full((1, 40_000), 2 * torch.tensor(0.5).log().item())
+    )
     drawn = distribution.sample(torch.Generator().manual_seed(0))
     assert abs(drawn.mean().item() - 3) < 0.02 and abs(drawn.std().item() - 0.5) < 0.02
     assert torch.equal(distribution.mode(), distribution.mean)

@@ -27,8 +27,7 @@ from diffgs_diffusers.training.clip_renders import (
 )
 from diffgs_diffusers.training.sampling import SampleKey
 from diffgs_diffusers.training.validation_clip import Question, answer_accuracy, category_questions, color_questions
-
-from ..evaluation.primitives import colored, sphere_points, toy_objects, write_dataset
+from tests.evaluation.primitives import colored, sphere_points, toy_objects, write_dataset
 
 SCRIPT = Path(__file__).parents[2] / "training" / "train_clip.py"
 SMALL = "--hidden_size 32 --num_text_layers 1 --num_vision_layers 1 --num_attention_heads 2 --projection_dim 16"

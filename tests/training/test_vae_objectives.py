@@ -61,7 +61,9 @@ def test_shape_loss_ignores_how_a_covariance_is_written_and_sees_what_it_is():
 def test_loss_is_the_weighted_sum_of_its_named_terms():
     weights = VAELossWeights(probability=2.0, color=0.5, shape=0.1, opacity=3.0, kl=0.01)
     terms = vae_loss(tiny_vae(), batch_of(random_splats()), weights)
-    expected = sum(getattr(weights, name) * terms[name] for name in ("probability", "color", "shape", "opacity", "kl"))
+    expected = sum(
+        getattr(weights, name) * terms[name] for name in ("probability", "color", "shape", "opacity", "kl")
+    )
     torch.testing.assert_close(terms["loss"], expected)
 
 
