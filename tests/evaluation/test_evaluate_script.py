@@ -1,0 +1,53 @@
+"""``training/evaluate.py`` from a saved pipeline and a dataset folder to tables, JSON and pictures."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diffgs_diffusers import DiffGSPipeline
+
+main = runpy.run_path(str(Path(__file__).parents[2] / "training" / "evaluate.py"))["main"]
+
+
+@pytest.fixture
+def arguments(tiny_pipeline: DiffGSPipeline, toy_dataset: Path, tmp_path: Path) -> list[str]:
+    tiny_pipeline.save_pretrained(str(tmp_path / "model"))
+    small = (
+        "--counts 40 80 --num_objects 1 --num_samples 4 --num_gaussians 200 --image_size 24 --num_inference_steps 2"
+    )
+    places = {"model": "model", "output": "out/results.json", "cache_dir": "cache", "pictures": "pictures"}
+    words = ["--data", str(toy_dataset), *small.split()]
+    return words + [word for name, place in places.items() for word in (f"--{name}", str(tmp_path / place))]
+
+
+def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*arguments, "--tables", "vae"])
+    main([*arguments, "--tables", "novelty"])
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert set(results["vae"]) == {"train", "validation", "test"}
+    assert set(results["vae"]["test"]) == {"true centres", "40", "80"}
+    assert len(results["novelty"]["samples"]) + results["novelty"]["num_empty"] == 4
+    assert set(results["novelty"]["distances"]) == {"a sample", "a training object"}
+    assert str(tmp_path) not in json.dumps(results)
+    printed = capsys.readouterr().out
+    assert "| test, 80 | 1 |" in printed
+    assert "| a training object |" in printed
+    with Image.open(tmp_path / "pictures" / "novelty.png") as sheet:
+        assert sheet.size == (8 * 96, 96)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [(["--tables", "vae,speed"], "unknown speed"), (["--num_samples", "0"], "at least 1")]
+)
+def test_bad_use_ends_with_one_line(
+    arguments: list[str], words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        main([*arguments, *words])
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
