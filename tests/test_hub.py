@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from diffusers import ModelMixin
 from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
+from huggingface_hub import ModelCard
 
+import diffgs_diffusers
 from diffgs_diffusers import DiffGSPipeline, hub, models
 
 REPOSITORY = Path(__file__).parents[1]
@@ -102,3 +104,28 @@ def test_a_model_card_says_what_it_is_and_how_to_use_it() -> None:
 )
 def test_what_can_only_be_a_path(name: str, is_path: bool) -> None:
     assert hub._is_path(name) is is_path
+
+
+class TestModelCard:
+    """The card of the checkpoint that ships."""
+
+    @pytest.fixture
+    def card(self) -> ModelCard:
+        return ModelCard.load(REPOSITORY / "model_card.md")
+
+    def test_metadata(self, card: ModelCard) -> None:
+        assert card.data.library_name == "diffusers"
+        assert card.data.pipeline_tag == "text-to-3d"
+        assert card.data.license == "apache-2.0"
+        assert {"gaussian-splatting", "3dgs", "diffgs", "text-to-3d"} <= set(card.data.tags)
+
+    def test_every_library_is_credited(self, card: ModelCard) -> None:
+        for library in ("Scopia", "BlendSwap CC-0", "BlendSwap CC-BY", "Kator Legaz", "Reallusion"):
+            (row,) = [line for line in card.text.splitlines() if line.startswith(f"| {library} |")]
+            assert "creativecommons.org" in row
+
+    def test_the_snippet_uses_what_exists(self, card: ModelCard) -> None:
+        snippet = card.content.split("```python\n")[1].split("```")[0]
+        imports = [node for node in ast.parse(snippet).body if isinstance(node, ast.ImportFrom)]
+        for node in imports:
+            assert all(hasattr(diffgs_diffusers, alias.name) for alias in node.names)
