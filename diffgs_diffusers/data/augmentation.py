@@ -62,7 +62,7 @@ def augment(
         splats = scale_axes(splats, torch.as_tensor(factors, dtype=splats.dtype, device=splats.device))
     coarse = len(record.names) > 1 and generator.random() < COARSE_NOUN_PROBABILITY
     noun = record.names[1] if coarse else record.noun
-    return splats, compose_caption(noun, dominant_colors(materials), generator)
+    return splats, compose_caption(noun, dominant_colors(materials, record.category), generator)
 
 
 def recolor_dominant(

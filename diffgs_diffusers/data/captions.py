@@ -43,11 +43,14 @@ def compose_caption(noun: str, colors: Sequence[str], generator: np.random.Gener
     return templates[generator.choice(len(templates), p=_weights(len(templates)))]
 
 
-def dominant_colors(materials: Sequence[dict[str, Any]]) -> list[str]:
+def dominant_colors(materials: Sequence[dict[str, Any]], category: str = "other") -> list[str]:
     """The one or two colour names of an object, from its materials' ``color`` and ``share``.
 
-    Materials of one colour count together. A second colour is named from 30 % of the visible surface.
+    Materials of one colour count together. A second colour is named from 30 % of the visible surface. People are
+    not called by the colour of their clothes.
     """
+    if category == "person":
+        return []
     shares: dict[str, float] = {}
     for material in materials:
         shares[material["color"]] = shares.get(material["color"], 0.0) + material["share"]

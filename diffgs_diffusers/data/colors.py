@@ -20,11 +20,23 @@ COLOR_NAMES: dict[str, tuple[int, int, int]] = {
     "beige": (220, 200, 165),
 }
 
+# Standard deviations of a random shade about its name's own colour: common to the channels, and of each. A tint
+# that leaves a red red makes a grey greenish, so neutral colours get next to none.
+BRIGHTNESS, TINT, NEUTRAL_TINT = 0.08, 0.07, 0.01
+
 # More examples of each name: a colour is called after the nearest of all of them in CIELAB.
 _EXAMPLES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "red": ((140, 15, 20), (225, 50, 45), (90, 10, 15), (165, 50, 50), (255, 0, 0)),
     "blue": ((20, 30, 90), (90, 150, 220), (0, 0, 255), (70, 100, 140), (30, 160, 200), (150, 185, 225)),
-    "green": ((20, 75, 25), (120, 180, 60), (0, 200, 0), (90, 120, 60), (160, 200, 140), (40, 150, 120)),
+    "green": (
+        (20, 75, 25),
+        (120, 180, 60),
+        (0, 200, 0),
+        (90, 120, 60),
+        (160, 200, 140),
+        (40, 150, 120),
+        (100, 105, 25),
+    ),
     "white": ((255, 255, 255), (240, 238, 228)),
     "black": ((0, 0, 0), (40, 40, 40), (35, 28, 25), (25, 28, 38)),
     "brown": (
@@ -75,13 +87,12 @@ def nearest_color_name(rgb: np.ndarray | tuple[float, ...]) -> str:
     return str(name_colors(np.asarray(rgb)))
 
 
-def random_shade(name: str, generator: np.random.Generator, spread: float = 0.12) -> np.ndarray:
+def random_shade(name: str, generator: np.random.Generator) -> np.ndarray:
     """A random colour [3] in [0, 1] that bears a name of the palette.
 
     Args:
         name: a key of :data:`COLOR_NAMES`.
         generator: draws the colour.
-        spread: standard deviation about the name's own colour.
 
     Raises:
         ValueError: if the palette lacks the name.
@@ -90,7 +101,8 @@ def random_shade(name: str, generator: np.random.Generator, spread: float = 0.12
         raise ValueError(f"Unknown colour {name!r}; the palette has {', '.join(COLOR_NAMES)}.")
     center = np.array(COLOR_NAMES[name]) / 255
     for _ in range(16):
-        candidate = np.clip(center + generator.normal(0.0, spread, 3), 0.0, 1.0)
+        tint = generator.normal(0.0, NEUTRAL_TINT if np.ptp(center) < 0.05 else TINT, 3)
+        candidate = np.clip(center + generator.normal(0.0, BRIGHTNESS) + tint, 0.0, 1.0)
         if nearest_color_name(candidate) == name:
             return candidate
     return center

@@ -108,7 +108,7 @@ def _record(source: ObjectSource, noun: str, category: str, split: str, measured
         id=source.id,
         name=source.name,
         noun=noun,
-        caption=compose_caption(noun, dominant_colors(materials)),
+        caption=compose_caption(noun, dominant_colors(materials, category)),
         names=names_for(noun),
         category=category,
         catalogue_category="" if entry is None else entry.category,
