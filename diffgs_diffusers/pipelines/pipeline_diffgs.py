@@ -330,6 +330,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
                 progress_bar.update()
         return tensors["latents"]
 
+    @torch.no_grad()
     def decode_latents(
         self, latents: Tensor, num_gaussians: int, generator: Generators = None
     ) -> list[GaussianSplats]:
