@@ -40,6 +40,8 @@ DEFAULTS = {
     "validation_steps": 2_000,
 }
 
+MAX_POSITIONS = 256
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -56,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--unet_config", help="JSON file of UNet1DConditionModel arguments that differ from its defaults"
     )
+    group.add_argument("--patch_size", type=int, help="default: 4, 16, … until at most 256 positions are left")
     group = parser.add_argument_group("diffusion")
     group.add_argument("--num_train_timesteps", type=int, default=1000)
     group.add_argument("--beta_schedule", default="squaredcos_cap_v2")
@@ -141,12 +144,21 @@ def build_unet(
     if args.pretrained_unet_model_name_or_path:
         return UNet1DConditionModel.from_pretrained(args.pretrained_unet_model_name_or_path)
     channels, length = latents.latent_shape
-    config: dict[str, Any] = {"in_channels": channels, "sample_size": length}
+    patch_size = args.patch_size or default_patch_size(length)
+    config: dict[str, Any] = {"in_channels": channels, "sample_size": length, "patch_size": patch_size}
     if text_encoder is not None:
         config["cross_attention_dim"] = text_encoder.config.hidden_size
     if args.unet_config:
         config |= json.loads(Path(args.unet_config).read_text(encoding="utf-8"))
     return UNet1DConditionModel(**config)
+
+
+def default_patch_size(length: int) -> int:
+    """How many neighbours to take together: squares of the planes, until two cores can train on the rest."""
+    patch_size = 1
+    while length // patch_size > MAX_POSITIONS and length % (4 * patch_size) == 0:
+        patch_size *= 4
+    return patch_size
 
 
 def load_vae(path: str | None, latents: LatentDataset) -> GaussianVAE | None:

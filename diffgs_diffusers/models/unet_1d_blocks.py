@@ -160,3 +160,13 @@ def zero_init(module: nn.Conv1d) -> nn.Conv1d:
 def condition_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Attention bias [B, 1, S] from a mask [B, S] of kept tokens: 0 where kept, −10000 where not."""
     return ((1 - mask.to(dtype)) * -10_000)[:, None]
+
+
+def patchify(sequence: Tensor, patch_size: int) -> Tensor:
+    """Puts the channels of neighbours side by side: [B, C, L] to [B, C · patch_size, L / patch_size]."""
+    return sequence.unflatten(2, (-1, patch_size)).transpose(2, 3).flatten(1, 2)
+
+
+def unpatchify(patches: Tensor, patch_size: int) -> Tensor:
+    """Inverse of :func:`patchify`."""
+    return patches.unflatten(1, (-1, patch_size)).transpose(2, 3).flatten(2)

@@ -13,7 +13,15 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
-from .unet_1d_blocks import Downsample1D, UNetLayer1D, Upsample1D, condition_bias, zero_init
+from .unet_1d_blocks import (
+    Downsample1D,
+    UNetLayer1D,
+    Upsample1D,
+    condition_bias,
+    patchify,
+    unpatchify,
+    zero_init,
+)
 
 
 @dataclass
@@ -38,9 +46,11 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
     class) then reaches every block directly.
 
     Args:
-        sample_size: Length L of the latent sequence; divisible by 2 to the power of (levels − 1).
+        sample_size: Length L of the latent sequence; divisible by `patch_size` · 2 to the power of (levels − 1).
         in_channels: Latent channels.
         out_channels: Channels of the output; None: `in_channels`.
+        patch_size: Neighbours in the sequence that are worked on as one position, their channels side by side. Four
+            of them are a 2×2 block of a plane, as the latent runs along a Z-order curve.
         block_out_channels: Channels of each level, finest first; divisible by `norm_num_groups`, and by
             `attention_head_dim` where the level has attention.
         layers_per_block: Layers on each level, on the way down and again on the way up.
@@ -66,6 +76,7 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         sample_size: int = 192,
         in_channels: int = 8,
         out_channels: int | None = None,
+        patch_size: int = 1,
         block_out_channels: Sequence[int] = (128, 192, 256),
         layers_per_block: int = 2,
         attention_levels: Sequence[bool] = (False, True, True),
@@ -77,7 +88,9 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_sizes(sample_size, block_out_channels, attention_levels, attention_head_dim, norm_num_groups)
+        _check_sizes(
+            sample_size, patch_size, block_out_channels, attention_levels, attention_head_dim, norm_num_groups
+        )
         channels = tuple(block_out_channels)
         time_embed_dim = time_embed_dim or 2 * channels[0]
         layer: dict[str, Any] = {
@@ -96,8 +109,8 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         self.pooled_projection = nn.Linear(cross_attention_dim, time_embed_dim)
         self.embedding_activation = nn.SiLU()
 
-        self.conv_in = nn.Conv1d(in_channels, channels[0], 3, padding=1)
-        self.position_embedding = nn.Parameter(0.02 * torch.randn(1, channels[0], sample_size))
+        self.conv_in = nn.Conv1d(in_channels * patch_size, channels[0], 3, padding=1)
+        self.position_embedding = nn.Parameter(0.02 * torch.randn(1, channels[0], sample_size // patch_size))
 
         levels = range(len(channels))
         self.down_layers = nn.ModuleList(
@@ -122,7 +135,8 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         self.upsamplers = nn.ModuleList(Upsample1D(channels[i + 1], channels[i]) for i in reversed(levels[:-1]))
         self.norm_out = nn.GroupNorm(norm_num_groups, channels[0])
         self.activation_out = nn.SiLU()
-        self.conv_out = zero_init(nn.Conv1d(channels[0], out_channels or in_channels, 3, padding=1))
+        out_channels = (out_channels or in_channels) * patch_size
+        self.conv_out = zero_init(nn.Conv1d(channels[0], out_channels, 3, padding=1))
         self.gradient_checkpointing = False
 
     def forward(
@@ -158,7 +172,7 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         embedding = self.embedding_activation(embedding + self.pooled_projection(pooled))
         arguments = (embedding, condition, bias)
 
-        hidden_states = self.conv_in(sample) + self.position_embedding
+        hidden_states = self.conv_in(patchify(sample, self.config.patch_size)) + self.position_embedding
         skips = []
         for level, layers in enumerate(_levels(self.down_layers)):
             for layer in layers:
@@ -175,6 +189,7 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
             if level < len(self.upsamplers):
                 hidden_states = self.upsamplers[level](hidden_states)
         output = self.conv_out(self.activation_out(self.norm_out(hidden_states)))
+        output = unpatchify(output, self.config.patch_size)
         return UNet1DConditionOutput(sample=output) if return_dict else (output,)
 
     def prepare_condition(
@@ -237,7 +252,7 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
 
     def layers_by_length(self) -> list[tuple[list[UNetLayer1D], int]]:
         """All layers in groups, each with the length of the sequence that it works on."""
-        size, deepest = self.config.sample_size, len(self.down_layers) - 1
+        size, deepest = self.config.sample_size // self.config.patch_size, len(self.down_layers) - 1
         down = [(layers, size >> level) for level, layers in enumerate(_levels(self.down_layers))]
         up = [(layers, size >> (deepest - level)) for level, layers in enumerate(_levels(self.up_layers))]
         return [*down, (_layers(self.middle_layers), size >> deepest), *up]
@@ -265,6 +280,7 @@ def _levels(modules: nn.ModuleList) -> list[list[UNetLayer1D]]:
 
 def _check_sizes(
     sample_size: int,
+    patch_size: int,
     block_out_channels: Sequence[int],
     attention_levels: Sequence[bool],
     attention_head_dim: int,
@@ -275,11 +291,11 @@ def _check_sizes(
             f"attention_levels needs one entry per level: {len(block_out_channels)} levels in "
             f"block_out_channels, {len(attention_levels)} entries"
         )
-    divisor = 2 ** (len(block_out_channels) - 1)
+    divisor = patch_size * 2 ** (len(block_out_channels) - 1)
     if sample_size < divisor or sample_size % divisor:
         raise ValueError(
-            f"sample_size {sample_size} must be divisible by {divisor}, which is 2 to the power of the "
-            f"{len(block_out_channels) - 1} halvings: change sample_size or the length of block_out_channels"
+            f"sample_size {sample_size} must be divisible by {divisor}, which is patch_size {patch_size} times 2 "
+            f"to the power of the {len(block_out_channels) - 1} halvings: change one of the three"
         )
     for channels, has_attention in zip(block_out_channels, attention_levels):
         if channels % norm_num_groups:

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from diffgs_diffusers.models.unet_1d_blocks import patchify, unpatchify
 from diffgs_diffusers.models.unet_1d_condition import UNet1DConditionModel
 
 SMALL = {
@@ -141,8 +142,28 @@ def test_a_sample_in_a_batch_equals_the_same_sample_alone():
         assert difference(alone[0], together[i]) < 1e-5
 
 
-def test_gradient_reaches_every_parameter():
-    unet, inputs = make_unet(), make_inputs()
+@pytest.mark.parametrize("patch_size", [1, 2, 4])
+def test_patches_are_runs_of_neighbours(patch_size):
+    sequence = torch.arange(2 * 3 * 8).reshape(2, 3, 8)
+    patches = patchify(sequence, patch_size)
+    assert patches.shape == (2, 3 * patch_size, 8 // patch_size)
+    assert torch.equal(unpatchify(patches, patch_size), sequence)
+    for position in range(8 // patch_size):
+        run = sequence[:, :, position * patch_size : (position + 1) * patch_size]
+        assert torch.equal(patches[:, :, position], run.flatten(1))
+
+
+@torch.no_grad()
+def test_patches_shorten_what_the_layers_see():
+    unet = make_unet(patch_size=4, sample_size=32)
+    assert [length for _, length in unet.layers_by_length()] == [8, 4, 4, 4, 8]
+    sample = torch.randn(2, 4, 32)
+    assert unet(sample, 3).sample.shape == (2, 4, 32)
+
+
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_gradient_reaches_every_parameter(patch_size):
+    unet, inputs = make_unet(patch_size=patch_size), make_inputs()
     types = torch.tensor([[0, 0, 1, 1, 2], [2, 1, 0, 0, 0]])
     unet(**inputs, encoder_type_ids=types).sample.square().mean().backward()
     without = [name for name, p in unet.named_parameters() if p.grad is None or not p.grad.any()]
@@ -188,6 +209,7 @@ def test_half_precision_variant_and_dtype(tmp_path):
     [
         ({"sample_size": 17}, "sample_size 17 must be divisible by 2"),
         ({"sample_size": 0}, "sample_size 0"),
+        ({"sample_size": 12, "patch_size": 4}, "sample_size 12 must be divisible by 8"),
         ({"attention_levels": (True,)}, "2 levels"),
         ({"norm_num_groups": 5}, "norm_num_groups 5"),
         ({"attention_head_dim": 24}, "attention_head_dim 24"),

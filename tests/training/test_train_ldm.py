@@ -155,6 +155,11 @@ def test_validation_prompts_are_drawn(train_ldm, words, clip_folder, vae_folder,
         assert low < high
 
 
+@pytest.mark.parametrize(("length", "patch_size"), [(48, 1), (192, 1), (256, 1), (768, 4), (3072, 16), (1022, 1)])
+def test_long_latents_are_worked_on_in_squares(train_ldm, length, patch_size):
+    assert train_ldm.default_patch_size(length) == patch_size
+
+
 def test_a_vae_with_other_statistics_is_refused(train_ldm, words, vae_folder):
     write_latent_statistics(vae_folder, [0.0] * CHANNELS, [1.0] * CHANNELS)
     with pytest.raises(ValueError, match="latents_mean"):
