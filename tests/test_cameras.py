@@ -27,7 +27,7 @@ def test_orbit_looks_at_the_origin_from_its_radius_with_the_world_upright():
 
 
 def test_first_camera_at_azimuth_zero_sees_the_front_with_plus_x_on_the_left():
-    """Looking at the front (+z) with up = -y, the world's +x lies on the image's left: the frame is right-handed."""
+    """Seen from the front, the world's +x lies on the image's left: the frame is right-handed."""
     camera = orbit_cameras(1, 64, elevation=0, azimuth=0, radius=2.0)
     torch.testing.assert_close(camera.positions, torch.tensor([[0.0, 0.0, 2.0]]))
     assert project(camera, [0.3, 0, 0])[0, 0] < 32

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffgs_diffusers.data.dataset import GaussianObjectDataset
-
 from diffgs_diffusers.data.function_samples import FunctionSampleDataset, FunctionSampling
 from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments

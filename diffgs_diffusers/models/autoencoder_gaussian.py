@@ -100,8 +100,8 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         factor = 2 ** (len(block_channels) - 1)
         if top_resolution * patch_size != plane_resolution or top_resolution % factor:
             raise ValueError(
-                f"`plane_resolution` must be a multiple of {patch_size * factor} (`patch_size` times a factor 2 for "
-                f"each level after the first of `block_channels`), got {plane_resolution}."
+                f"`plane_resolution` must be a multiple of {patch_size * factor} (`patch_size` times 2 for each "
+                f"level after the first of `block_channels`), got {plane_resolution}."
             )
         if point_resolution % top_resolution:
             raise ValueError(
