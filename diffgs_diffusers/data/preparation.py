@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..cameras import sphere_cameras
+from ..cameras import Cameras, sphere_cameras
 from ..gaussians import GaussianSplats
 from .canonical import canonicalize
 from .colors import nearest_color_name, rgb_to_lab
 from .mesh import SurfaceMesh
+from .multi_view import read_fit_and_unseen_views, read_points
 from .ray_casting import RayScene, halve, render_views
 from .refinement import RefinementSettings, ViewPyramid, fit_psnr, refine
 from .shading import SurfaceAppearance
 from .surfels import CANDIDATES_PER_SURFEL, SurfacePoints, make_surfels, visible_points
+from .visual_hull import cloud_points, hull_points, normalize_points
 
 FIT_ELEVATIONS = (-45.0, 80.0)
+# How much longer, and how much farther, Gaussians may move that do not begin on the surface itself.
+VIEWS_PATIENCE, VIEWS_FREEDOM = 3, 4.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,46 @@ def prepare_mesh(mesh: SurfaceMesh, name: str, settings: PreparationSettings) ->
     return PreparedObject(splats, material_ids, describe_materials(points), psnr, psnr_256)
 
 
-def measure(splats: GaussianSplats, cameras: Any, views: torch.Tensor) -> tuple[float, float]:
+def prepare_views(folder: Path, name: str, settings: PreparationSettings) -> PreparedObject:
+    """Gaussians that look like the pictures in a folder.
+
+    They begin on the visual hull, or on the point cloud beside the pictures, and may move farther and for longer
+    than those of a mesh, as neither lies on the surface exactly.
+
+    Args:
+        folder: with `transforms_train.json` or `transforms.json`.
+        name: of the object; with the settings' seed it fixes every random draw.
+        settings: sizes and step counts.
+
+    Raises:
+        ValueError: if the folder does not hold what the convention asks for.
+    """
+    seed = object_seed(name, settings.seed)
+    generator, torch_generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    fitted, unseen = read_fit_and_unseen_views(folder, settings.resolution)
+    points, center, scale = hull_points(fitted, CANDIDATES_PER_SURFEL * settings.num_gaussians, generator)
+    cloud = read_points(folder)
+    if cloud is not None:
+        points, center, scale = cloud_points(*cloud, fitted)
+    points = normalize_points(points, center, scale)
+    fitted, unseen = fitted.normalized(center, scale), unseen.normalized(center, scale)
+    surfels, material_ids, spacing = make_surfels(points, settings.num_gaussians, generator)
+    views = ViewPyramid(fitted.cameras, fitted.images, halve(fitted.images))
+    base = settings.refinement
+    refinement = replace(
+        base,
+        iterations=base.iterations * VIEWS_PATIENCE,
+        means_lr=base.means_lr * VIEWS_FREEDOM,
+        max_drift=base.max_drift * VIEWS_FREEDOM,
+        max_thickness=base.max_width,
+    )
+    splats = refine(surfels, torch.from_numpy(spacing).float(), views, refinement, torch_generator)
+    splats = canonicalize(splats).validate()
+    psnr, psnr_256 = measure(splats, unseen.cameras, unseen.images)
+    return PreparedObject(splats, material_ids, describe_materials(points), psnr, psnr_256)
+
+
+def measure(splats: GaussianSplats, cameras: Cameras, views: torch.Tensor) -> tuple[float, float]:
     """PSNR in dB at half and at full resolution against premultiplied views [C, H, W, 4]."""
     coarse = halve(views)
     return (

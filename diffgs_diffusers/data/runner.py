@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from .dataset import ObjectRecord
-from .preparation import PreparationSettings, prepare_mesh
+from .preparation import PreparationSettings, prepare_mesh, prepare_views
 from .sources import ObjectSource
 from .writing import is_done, open_dataset, write_left_out, write_metadata, write_object
 
@@ -79,7 +79,10 @@ def prepare_object(task: tuple[ObjectSource, Path, PreparationSettings]) -> str:
     """Prepares and stores one object, or notes why it cannot be; returns a line for the progress bar."""
     source, root, settings = task
     try:
-        prepared = prepare_mesh(source.load(), source.id, settings)
+        if source.is_views:
+            prepared = prepare_views(source.path, source.id, settings)
+        else:
+            prepared = prepare_mesh(source.load(), source.id, settings)
     except Exception as error:  # noqa: BLE001  # one broken file among hundreds must not end the run
         write_left_out(root, source, f"{type(error).__name__}: {error}")
         return f"left out {source.id}: {error}"

@@ -10,6 +10,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from ..functional.triplane import DEFAULT_PADDING, planes_to_sequence, sequence_to_planes
@@ -175,6 +176,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         posterior = DiagonalGaussian.from_parameters(planes_to_sequence(parameters.float()))
         return GaussianVAEEncoderOutput(latent_dist=posterior) if return_dict else (posterior,)
 
+    @apply_forward_hook
     def decode(self, latents: Tensor, return_dict: bool = True) -> Any:
         """Feature planes of latents [B, latent_channels, latent_length].
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..cameras import orbit_cameras
 from ..data.latents import LatentDataset
+from ..extraction import EmptySurfaceError
 from .conditions import CaptionStates
 from .objectives_diffusion import diffusion_loss
 
@@ -93,10 +94,15 @@ def render_prompts(
         options: further arguments of the pipeline's call.
     """
     pipeline.set_progress_bar_config(disable=True)
-    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]
-    objects = pipeline(list(prompts), generator=generators, **options).gaussians
-    camera = orbit_cameras(1, size)
-    pictures = [splats.to("cpu").render(camera, background=torch.ones(3))[0, :, :, :3] for splats in objects]
+    camera, pictures = orbit_cameras(1, size), []
+    for index, prompt in enumerate(prompts):
+        generator = torch.Generator().manual_seed(seed + index)
+        try:
+            (splats,) = pipeline(prompt, generator=generator, **options).gaussians
+        except EmptySurfaceError:  # early in training; the run goes on, the picture stays white
+            pictures.append(torch.ones(size, size, 3))
+        else:
+            pictures.append(splats.to("cpu").render(camera, background=torch.ones(3))[0, :, :, :3])
     row = (torch.cat(pictures, dim=1).clamp(0, 1) * 255).round().byte().numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(row).save(path)
