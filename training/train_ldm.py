@@ -196,6 +196,28 @@ def build_loss(
     return loss_fn
 
 
+def build_validation(
+    args: argparse.Namespace, components: FrozenComponents, device: torch.device
+) -> Callable[[UNet1DConditionModel, int], dict[str, float]]:
+    latents = LatentDataset(args.train_data_dir, split="validation")
+    held_out, texts = validation_set(latents, args.num_validation_latents)
+    captions = components.caption_states(texts, device)
+
+    def validate_fn(model: UNet1DConditionModel, step: int) -> dict[str, float]:
+        if args.validation_prompts:
+            render_prompts(
+                components.pipeline(model).to(device),
+                args.validation_prompts,
+                Path(args.output_dir) / "validation" / f"prompts-{step:06d}.png",
+                seed=args.seed,
+                guidance_scale=args.validation_guidance_scale,
+                num_gaussians=args.validation_num_gaussians,
+            )
+        return held_out_error(model, components.scheduler, held_out.to(device), captions)
+
+    return validate_fn
+
+
 def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Ends with one line and exit code 2 before anything is loaded."""
     if args.train_data_dir is None:
@@ -219,23 +241,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = default_device()
     latents = LatentDataset(args.train_data_dir, split="train")
     samples = LatentSamples(latents, args.plain_caption_probability, args.sample_posterior)
-    held_out, held_out_texts = validation_set(
-        LatentDataset(args.train_data_dir, split="validation"), args.num_validation_latents
-    )
     components = load_components(args, latents)
     unet = build_unet(args, latents, components.text_encoder)
     if args.mixed_precision == "bf16" and device.type == "cpu":
         explicit_attention_on_cpu(unet)
     captions = components.caption_states(samples.captions, device)
-    held_out_captions = components.caption_states(held_out_texts, device)
-
-    def validate_fn(model: UNet1DConditionModel, step: int) -> dict[str, float]:
-        if args.validation_prompts:
-            path = Path(args.output_dir) / "validation" / f"prompts-{step:06d}.png"
-            pipeline = components.pipeline(model).to(device)
-            render_prompts(pipeline, args.validation_prompts, path, seed=args.seed, **render_options(args))
-        return held_out_error(model, components.scheduler, held_out.to(device), held_out_captions)
-
+    validate_fn = build_validation(args, components, device) if args.validation_steps else None
     loader = build_dataloader(
         samples,
         args.train_batch_size,
@@ -247,13 +258,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Without text, the parameters of the condition get no gradient.
     options = {"name": "unet", "finalize_fn": components.save, "find_unused_parameters": captions is None}
     Trainer(args, unet, loader, loss_fn, validate_fn, **options).run()
-
-
-def render_options(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "guidance_scale": args.validation_guidance_scale,
-        "num_gaussians": args.validation_num_gaussians,
-    }
 
 
 if __name__ == "__main__":

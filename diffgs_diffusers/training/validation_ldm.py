@@ -98,7 +98,9 @@ def render_prompts(
     for index, prompt in enumerate(prompts):
         generator = torch.Generator().manual_seed(seed + index)
         try:
-            (splats,) = pipeline(prompt, generator=generator, **options).gaussians
+            # The trainer validates under autocast, but half precision cannot place points finely enough.
+            with torch.autocast(pipeline.device.type, enabled=False):
+                (splats,) = pipeline(prompt, generator=generator, **options).gaussians
         except EmptySurfaceError:  # early in training; the run goes on, the picture stays white
             pictures.append(torch.ones(size, size, 3))
         else:
