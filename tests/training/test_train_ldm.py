@@ -88,11 +88,11 @@ def test_text_training_writes_a_pipeline_that_listens(train_ldm, words, clip_fol
             *words,
             f"--text_encoder={clip_folder}",
             f"--pretrained_vae_model_name_or_path={vae_folder}",
-            "--max_train_steps=200",
+            "--max_train_steps=120",
             "--learning_rate=8e-3",
             "--train_batch_size=16",
             "--plain_caption_probability=0",
-            "--validation_steps=200",
+            "--validation_steps=120",
             "--logging_steps=10",
             "--use_ema",
         ]
