@@ -146,6 +146,9 @@ def _material(material: Any, resolver: Any, has_uvs: bool) -> SurfaceMaterial:
         if texture is not None and factor is not None:
             texture[..., :3] = texture[..., :3] * color[:3]
         return SurfaceMaterial(name, color, texture)
+    if not extra and getattr(material.image, "format", None) is None:
+        # not read from any file: what the loader invents for faces without a material
+        return SurfaceMaterial("default", np.array(FALLBACK_COLOR))
     # the loader's own default is a mid grey, and a Kd next to a texture makes it far too dark
     color = np.array(FALLBACK_COLOR) if "kd" not in extra else np.append(extra["kd"], 1.0)[:4].astype(float)
     color[3] = _dissolve(extra)

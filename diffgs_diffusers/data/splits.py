@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 HELD_OUT_SHARE = 0.05
+LARGEST_HELD_OUT_FAMILY = 3
 MOST_HELD_OUT = 40  # beyond this a larger held-out set costs training objects and says little more
 
 
@@ -35,19 +37,32 @@ def split_objects(ids: Sequence[str], categories: Sequence[str], seed: int = 0) 
     families: dict[str, list[int]] = {}
     for index in sorted(range(len(ids)), key=lambda index: ids[index]):
         families.setdefault(_family(ids[index]), []).append(index)
-    order = _stratified_order(list(families.values()), categories, generator)
-    splits = ["train"] * len(ids)
-    room = {"validation": count, "test": count}
-    for members in order:
+    room, held_out = 2 * count, []
+    for members in _stratified_order(list(families.values()), categories, generator):
         # single objects and small families only: a large family would fill a split with copies
-        name = max(room, key=lambda key: room[key])
-        if len(members) <= min(room[name], 3):
-            room[name] -= len(members)
-            for index in members:
-                splits[index] = name
-        if not any(room.values()):
-            break
+        if len(members) <= min(room, count, LARGEST_HELD_OUT_FAMILY):
+            room -= len(members)
+            held_out.append(members)
+    splits = ["train"] * len(ids)
+    for name, members in _halves(held_out, categories, count):
+        for index in members:
+            splits[index] = name
     return splits
+
+
+def _halves(held_out: list[list[int]], categories: Sequence[str], count: int) -> Iterator[tuple[str, list[int]]]:
+    """Shares families between validation and test, each category evenly, single objects last to fill the gaps."""
+    totals: Counter[str] = Counter()
+    per_category: Counter[tuple[str, str]] = Counter()
+    for members in sorted(held_out, key=lambda members: (-len(members), categories[members[0]])):
+        category = categories[members[0]]
+        open_splits = [name for name in ("validation", "test") if totals[name] + len(members) <= count]
+        if not open_splits:
+            continue
+        name = min(open_splits, key=lambda name: (per_category[name, category], totals[name]))
+        totals[name] += len(members)
+        per_category[name, category] += len(members)
+        yield name, members
 
 
 def _stratified_order(

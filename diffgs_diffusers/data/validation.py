@@ -85,10 +85,12 @@ def summarize(records: Sequence[ObjectRecord]) -> str:
 
 
 def _check(root: str | Path, record: ObjectRecord) -> str | None:
+    from safetensors import SafetensorError
+
     try:
         splats, material_ids = read_object(root, record.id)
         splats.validate()
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
         return str(error)
     if len(splats) != record.num_gaussians or len(material_ids) != len(splats):
         return f"{len(splats)} Gaussians, {len(material_ids)} material ids; the record says {record.num_gaussians}"
