@@ -71,8 +71,12 @@ def load_mesh(file: str | Path | bytes, file_type: str | None = None, resolver: 
 
     Raises:
         ValueError: if the file has no faces or its vertices are not finite.
+        ImportError: without trimesh.
     """
-    import trimesh
+    try:
+        import trimesh
+    except ImportError as error:
+        raise ImportError("Reading meshes needs trimesh: pip install 'diffgs-diffusers[data]'.") from error
 
     name = file if isinstance(file, str | Path) else f"this {file_type} mesh"
     source = io.BytesIO(file) if isinstance(file, bytes) else str(file)

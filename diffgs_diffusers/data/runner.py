@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
@@ -45,8 +46,10 @@ def prepare_dataset(
     Raises:
         ValueError: if the folder was made with other settings.
     """
-    from tqdm import tqdm
-
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise ImportError("Preparing data needs tqdm: pip install 'diffgs-diffusers[data]'.") from error
     root = Path(output_dir)
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     open_dataset(root, settings, overwrite and rank == 0)
@@ -70,9 +73,17 @@ def _work(
         yield from map(prepare_object, tasks)
         return
     # spawned, as forked children of a process that has run torch threads can hang
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(num_processes, len(tasks)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.imap_unordered(prepare_object, tasks)
+    pool = ProcessPoolExecutor(
+        min(num_processes, len(tasks)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
+    try:
+        for future in as_completed([pool.submit(prepare_object, task) for task in tasks]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def prepare_object(task: tuple[ObjectSource, Path, PreparationSettings]) -> str:
@@ -83,6 +94,9 @@ def prepare_object(task: tuple[ObjectSource, Path, PreparationSettings]) -> str:
             prepared = prepare_views(source.path, source.id, settings)
         else:
             prepared = prepare_mesh(source.load(), source.id, settings)
+    except ImportError:
+        # the fault of the installation, not of the object
+        raise
     except Exception as error:  # noqa: BLE001  # one broken file among hundreds must not end the run
         write_left_out(root, source, f"{type(error).__name__}: {error}")
         return f"left out {source.id}: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,15 @@ def test_worker_processes_give_the_same_objects(
     prepare_dataset(find_sources([cube_library]), tmp_path / "parallel", tiny_settings, num_processes=2)
     for name in ("metadata.jsonl", "objects/tiny-redchair.safetensors", "objects/tiny-table.safetensors"):
         assert (tmp_path / "parallel" / name).read_bytes() == (prepared / name).read_bytes()
+
+
+def test_a_missing_library_ends_the_run_instead_of_leaving_objects_out(
+    cube_library: Path, tiny_settings: PreparationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "embreex.mesh_construction", None)
+    with pytest.raises(ImportError, match=r"diffgs-diffusers\[data\]"):
+        prepare_dataset(find_sources([cube_library]), tmp_path / "data", tiny_settings)
+    assert not list((tmp_path / "data" / "records").iterdir())
 
 
 def test_validation_finds_damage(prepared: Path) -> None:
