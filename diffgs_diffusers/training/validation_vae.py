@@ -44,7 +44,9 @@ def validate_vae(
         target = splats.render(cameras, background=WHITE)[..., :3]
         planes = vae.decode(vae.encode(splats).latent_dist.mode()).planes[0]
         recolored = (
-            gaussians_at(vae, planes, splats.means.to(planes)).to("cpu").render(cameras, background=WHITE)[..., :3]
+            gaussians_at(vae, planes, splats.means.to(planes.device))
+            .to("cpu")
+            .render(cameras, background=WHITE)[..., :3]
         )
         try:
             result = reconstruct_gaussians(vae, splats, num_gaussians)
