@@ -140,7 +140,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         return 3 * self.latent_resolution**2
 
     def prepare_features(self, splats: Sequence[GaussianSplats]) -> Tensor:
-        """What the encoder reads, [B, N, F]: every object brought to one number of Gaussians.
+        """What the encoder reads, [B, N, F] float32 on the model's device: every object brought to one number of Gaussians.
 
         A larger object is thinned evenly over its order, after a fixed shuffle; a smaller one repeats Gaussians,
         which the means over cells hardly notice.
@@ -155,9 +155,11 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         for one in splats:
             order = torch.randperm(len(one), generator=torch.Generator().manual_seed(0))
             index = order.repeat(-(-target // len(one)))[:target] if len(one) != target else torch.arange(target)
-            rows.append(point_features(one.select(index.to(one.device)), self.config.sh_degree))
-        return torch.stack(rows).to(device=self.device)
+            chosen = one.select(index.to(one.device)).to(self.device, torch.float32)
+            rows.append(point_features(chosen, self.config.sh_degree))
+        return torch.stack(rows)
 
+    @apply_forward_hook
     def encode(self, splats: Sequence[GaussianSplats] | GaussianSplats | Tensor, return_dict: bool = True) -> Any:
         """Posterior over the latents of objects.
 
@@ -172,7 +174,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         if isinstance(splats, GaussianSplats):
             splats = [splats]
         features = splats if isinstance(splats, Tensor) else self.prepare_features(splats)
-        parameters = self.encoder(self.point_encoder(features.to(self.dtype)).to(self.dtype))
+        parameters = self.encoder(self.point_encoder(features).to(self.dtype))
         posterior = DiagonalGaussian.from_parameters(planes_to_sequence(parameters.float()))
         return GaussianVAEEncoderOutput(latent_dist=posterior) if return_dict else (posterior,)
 

@@ -40,10 +40,14 @@ class FunctionHead(nn.Module):
         hidden_channels: width of the hidden layers.
         num_layers: hidden layers.
         out_channels: raw values per point.
+        activation: between the layers.
     """
 
-    def __init__(self, in_channels: int, hidden_channels: int, num_layers: int, out_channels: int) -> None:
+    def __init__(
+        self, in_channels: int, hidden_channels: int, num_layers: int, out_channels: int, activation: nn.Module
+    ) -> None:
         super().__init__()
+        self.activation = activation
         widths = [in_channels + 3] + [hidden_channels] * num_layers
         self.hidden_layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.proj_out = nn.Linear(widths[-1], out_channels)
@@ -51,7 +55,7 @@ class FunctionHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         hidden = features
         for layer in self.hidden_layers:
-            hidden = nn.functional.relu(layer(hidden))
+            hidden = self.activation(layer(hidden))
         return self.proj_out(hidden).float()
 
 
@@ -73,10 +77,11 @@ class GaussianFunctionHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.sh_degree, self.padding = sh_degree, padding
-        features = 3 * plane_channels
-        self.gaupf = FunctionHead(features, hidden_channels, num_layers, 1)
-        self.gaucf = FunctionHead(features, hidden_channels, num_layers, 3 * num_sh_bases(sh_degree))
-        self.gautf = FunctionHead(features, hidden_channels, num_layers, 8)
+        sizes = (3 * plane_channels, hidden_channels, num_layers)
+        # GauPF is asked a hundred times as often as the others, so it has the cheaper activation.
+        self.gaupf = FunctionHead(*sizes, 1, nn.ReLU())
+        self.gaucf = FunctionHead(*sizes, 3 * num_sh_bases(sh_degree), nn.SiLU())
+        self.gautf = FunctionHead(*sizes, 8, nn.SiLU())
         with torch.no_grad():
             # Scales start at the half spacing of a fresh surfel, rotations at the identity.
             self.gautf.proj_out.bias.copy_(torch.tensor([-0.7, -0.7, -0.7, 1.0, 0.0, 0.0, 0.0, 3.0]))

@@ -13,6 +13,7 @@ from ..functional.triplane import cell_indices, gather_cells, scatter_mean
 from ..gaussians import GaussianSplats
 
 SCALE_UNIT = 0.01  # object units; brings the scales of 8k-Gaussian fits to about 1
+COLOR_GAIN = 8.0  # brings hues, a small part of RGB's variance, to the size of the other features
 NUM_FREQUENCIES = 6
 
 
@@ -28,7 +29,7 @@ def point_features(splats: GaussianSplats, sh_degree: int) -> Tensor:
     """
     roots = symmetric_square_roots(splats.quats, splats.scales) / SCALE_UNIT
     rows, columns = torch.triu_indices(3, 3)
-    colors = splats.colors[:, : (sh_degree + 1) ** 2] * (2 * SH_C0)
+    colors = splats.colors[:, : (sh_degree + 1) ** 2] * (COLOR_GAIN * SH_C0)
     missing = (sh_degree + 1) ** 2 - colors.shape[1]
     colors = nn.functional.pad(colors, (0, 0, 0, missing))
     shape = roots[:, rows, columns].clamp(-10, 10)
@@ -81,15 +82,18 @@ class PointEncoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """
         Args:
-            features: [B, N, F], positions first.
+            features: [B, N, F] float32, positions first: half precision would put Gaussians into their neighbours'
+                cells.
 
         Returns:
             planes [B, 3, channels + 1, R, R]; the last channel is 1 in cells that hold a Gaussian.
         """
-        points = features[..., :3].float()
+        features = features.float()
+        points = features[..., :3]
         indices = cell_indices(points, self.resolution, self.padding)
         num_cells = self.resolution**2
-        hidden = self.proj_in(torch.cat([features, positional_features(points).to(features)], dim=-1))
+        known = torch.cat([features, positional_features(points)], dim=-1)
+        hidden = self.proj_in(known.to(self.proj_in.weight.dtype))
         hidden = self.blocks[0](hidden)
         for block, proj in zip(self.blocks[1:], self.pool_projs, strict=True):
             pooled = gather_cells(scatter_mean(hidden, indices, num_cells), indices)
