@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .functional.quaternions import matrices_to_quaternions, multiply_quaternions
+from .functional.quaternions import is_rotation, matrices_to_quaternions, multiply_quaternions
 from .functional.spherical_harmonics import num_sh_bases, rotate_sh, sh_degree_of
 
 if TYPE_CHECKING:
@@ -111,8 +111,12 @@ class GaussianSplats:
         """The Gaussians of an integer index [M], a boolean mask [N] or a slice."""
         return self._map(lambda value: value[index])
 
-    def __getitem__(self, index: Tensor | slice) -> GaussianSplats:
-        return self.select(slice(index, index + 1 or None) if isinstance(index, int) else index)
+    def __getitem__(self, index: int | Tensor | slice) -> GaussianSplats:
+        """As :meth:`select`; a number gives a set of one, and IndexError beyond the end, which ends a loop."""
+        if isinstance(index, int):
+            place = range(len(self))[index]
+            index = slice(place, place + 1)
+        return self.select(index)
 
     def _map(self, function: Any) -> GaussianSplats:
         return GaussianSplats(**{field.name: function(getattr(self, field.name)) for field in fields(self)})
@@ -149,10 +153,9 @@ class GaussianSplats:
             raise ValueError(f"`scale` must be positive, got {scale}.")
         means, quats, shN = self.means, self.quats, self.shN
         if rotation is not None:
-            rotation = rotation.to(self.means)
-            identity = torch.eye(3).to(self.means)
-            if not torch.allclose(rotation @ rotation.T, identity, atol=1e-4) or torch.linalg.det(rotation) < 0:
+            if not is_rotation(rotation):
                 raise ValueError("`rotation` must be a [3, 3] rotation matrix (orthogonal, determinant 1).")
+            rotation = rotation.to(self.means)
             means = means @ rotation.T
             quats = multiply_quaternions(matrices_to_quaternions(rotation).expand_as(quats), quats)
             shN = rotate_sh(shN, rotation)
@@ -180,11 +183,11 @@ class GaussianSplats:
         colors = colors.unflatten(1, (-1, 3))
         return GaussianSplats(means, quats, scales, opacities[:, 0], colors[:, :1], colors[:, 1:])
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, rasterize_mode: str = "antialiased") -> None:
         """Writes a file in the format of its suffix; see :func:`diffgs_diffusers.io.save_splats`."""
         from .io import save_splats
 
-        save_splats(self, path)
+        save_splats(self, path, rasterize_mode=rasterize_mode)
 
     @staticmethod
     def load(path: str | Path) -> GaussianSplats:
@@ -199,7 +202,7 @@ class GaussianSplats:
         background: Sequence[float] | Tensor | None = None,
         rasterize_mode: str = "antialiased",
     ) -> Tensor:
-        """RGBA images [C, H, W, 4] in [0, 1]; see :func:`diffgs_diffusers.rendering.render`."""
+        """RGBA images [C, H, W, 4], not clipped at 1; see :func:`diffgs_diffusers.rendering.render`."""
         from .rendering import render
 
         return render(self, cameras, background=background, rasterize_mode=rasterize_mode)

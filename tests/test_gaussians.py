@@ -69,6 +69,14 @@ def test_select_by_index_mask_slice_and_number():
     assert torch.equal(splats.select(torch.tensor([5, 1])).scales, splats.scales[[5, 1]])
 
 
+def test_a_loop_over_gaussians_ends():
+    splats = random_splats(3)
+    assert [len(one) for one in splats] == [1, 1, 1]
+    for index in (3, -4):
+        with pytest.raises(IndexError):
+            splats[index]
+
+
 def test_concatenate_keeps_order_and_raises_the_degree():
     low, high = random_splats(3, sh_degree=1), random_splats(2, sh_degree=3, seed=1)
     joined = GaussianSplats.concatenate([low, high])
@@ -94,7 +102,15 @@ def test_transform_moves_centres_covariances_and_colours_together():
     torch.testing.assert_close(seen_moved, seen)
 
 
-@pytest.mark.parametrize("rotation", [torch.diag(torch.tensor([1.0, 1.0, -1.0])), torch.eye(3) * 2])
+def test_half_precision_can_be_turned():
+    rotation = quaternions_to_matrices(torch.tensor([0.4, 0.1, -0.8, 0.3])).half()
+    moved = random_splats(sh_degree=1).to(torch.float16).transform(rotation)
+    torch.testing.assert_close(moved.means.float(), random_splats().means @ rotation.T.float(), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "rotation", [torch.diag(torch.tensor([1.0, 1.0, -1.0])), torch.eye(3) * 2, torch.eye(4), torch.zeros(3)]
+)
 def test_transform_refuses_what_is_no_rotation(rotation):
     with pytest.raises(ValueError, match="rotation matrix"):
         random_splats().transform(rotation)

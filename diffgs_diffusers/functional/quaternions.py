@@ -55,6 +55,16 @@ def matrices_to_quaternions(matrices: Tensor) -> Tensor:
     return torch.where(quats[..., :1] < 0, -quats, quats)
 
 
+def is_rotation(matrix: Tensor, tolerance: float = 1e-3) -> bool:
+    """Whether a tensor is a [3, 3] orthogonal matrix of determinant 1, up to what half precision rounds away."""
+    if tuple(matrix.shape) != (3, 3):
+        return False
+    # On the CPU in double precision, which neither half-precision nor Apple's GPU tensors can be checked in.
+    matrix = matrix.detach().to("cpu").double()
+    error = (matrix @ matrix.T - torch.eye(3, dtype=matrix.dtype)).abs().max()
+    return bool(error < tolerance and torch.linalg.det(matrix) > 0)
+
+
 def multiply_quaternions(left: Tensor, right: Tensor) -> Tensor:
     """Hamilton product: the rotation ``right`` followed by ``left``.
 

@@ -87,7 +87,8 @@ def rotate_sh(shN: Tensor, rotation: Tensor) -> Tensor:
     """Coefficients of the same colours seen in a turned frame.
 
     A rotation maps each band onto itself. Its matrix is found by solving for the values on fixed directions, in
-    float64, instead of by closed-form Wigner matrices: as exact, and it holds for reflections as well.
+    float64 on the CPU, instead of by closed-form Wigner matrices: as exact, the same whatever the device of the
+    colours, and it holds for reflections as well.
 
     Args:
         shN: [N, K-1, 3] coefficients of bands 1 to the degree.
@@ -99,18 +100,18 @@ def rotate_sh(shN: Tensor, rotation: Tensor) -> Tensor:
     if shN.shape[1] == 0:
         return shN
     degree = sh_degree_of(shN.shape[1] + 1)
-    directions = torch.nn.functional.normalize(_probe_directions(shN.device), dim=-1)
-    turned = directions @ rotation.to(directions).T
+    directions = _probe_directions()
+    turned = directions @ rotation.to("cpu").to(directions).T
     bands = []
     for band in range(1, degree + 1):
         old = sh_bases(directions, degree)[:, band**2 : (band + 1) ** 2]
         new = sh_bases(turned, degree)[:, band**2 : (band + 1) ** 2]
-        matrix = torch.linalg.lstsq(new, old).solution.to(shN.dtype)
+        matrix = torch.linalg.lstsq(new, old).solution.to(shN.dtype).to(shN.device)
         bands.append(matrix @ shN[:, band**2 - 1 : (band + 1) ** 2 - 1])
     return torch.cat(bands, dim=1)
 
 
-def _probe_directions(device: torch.device) -> Tensor:
-    """64 fixed directions [64, 3] in general position, float64."""
+def _probe_directions() -> Tensor:
+    """64 fixed unit vectors [64, 3] in general position, float64 on the CPU."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(64, 3, generator=generator, dtype=torch.float64).to(device)
+    return torch.nn.functional.normalize(torch.randn(64, 3, generator=generator, dtype=torch.float64), dim=-1)
