@@ -85,7 +85,11 @@ def look_at(eyes: Tensor, target: Tensor, up: Tensor) -> Tensor:
 
 
 def fitting_radius(fov: float) -> float:
-    """Distance at which a cube of side 1 about the target stays inside a field of view of ``fov`` degrees."""
+    """Distance at which the ball of radius 0.78 about the target just fits a field of view of ``fov`` degrees.
+
+    0.78 is 0.9 times half the diagonal of the unit box: objects seldom reach its corners, and larger pictures of
+    them are worth more than the corners of a full cube, which stick out of some views.
+    """
     return 0.5 * math.sqrt(3) / math.sin(math.radians(fov) / 2) * 0.9
 
 
@@ -107,7 +111,8 @@ def orbit_cameras(
         elevation: degrees above the horizon, between −89 and 89.
         azimuth: degrees from the object's front (+z) towards its right side (+x) for the first camera.
         fov: field of view in degrees.
-        radius: distance to the origin; by default an object of longest side 1 fits the image.
+        radius: distance to the origin, > 0; by default that of :func:`fitting_radius`, at which objects of longest
+            side 1 fill the image and only the corners of a full cube may be cut.
         device: where the tensors live.
 
     Raises:
@@ -137,7 +142,8 @@ def sphere_cameras(
         generator: draws the turn of the spiral; None leaves it at 0.
         elevations: lowest and highest elevation in degrees; views are spread evenly over the area between.
         fov: field of view in degrees.
-        radius: distance to the origin; by default an object of longest side 1 fits the image.
+        radius: distance to the origin, > 0; by default that of :func:`fitting_radius`, at which objects of longest
+            side 1 fill the image and only the corners of a full cube may be cut.
         device: where the tensors live.
 
     Raises:
@@ -165,6 +171,8 @@ def _sphere_views(
     if elevations.abs().max() > 89:
         raise ValueError("Elevations must lie between -89 and 89 degrees: straight above has no upright image.")
     distance = fitting_radius(fov) if radius is None else radius
+    if not 0 < distance < math.inf:
+        raise ValueError(f"`radius` must be positive and finite, got {distance}.")
     azimuths, elevations = torch.deg2rad(azimuths), torch.deg2rad(elevations)
     eyes = torch.stack(
         [elevations.cos() * azimuths.sin(), -elevations.sin(), elevations.cos() * azimuths.cos()], dim=-1

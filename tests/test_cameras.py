@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffgs_diffusers.cameras import Cameras, fitting_radius, orbit_cameras, sphere_cameras
+from diffgs_diffusers.cameras import Cameras, orbit_cameras, sphere_cameras
 
 
 def project(cameras: Cameras, point: list[float]) -> torch.Tensor:
@@ -38,12 +38,22 @@ def test_focal_length_is_that_of_the_field_of_view():
     assert camera.Ks[0, 0, 0].item() == pytest.approx(50 / math.tan(math.radians(30)), rel=1e-6)
 
 
-def test_the_largest_box_side_fits_the_image():
-    cameras = orbit_cameras(8, 64)
-    for x in (-0.5, 0.5):
-        pixels = project(cameras, [x, 0, 0.0])[:, :2]
-        assert ((pixels > 0) & (pixels < 64)).all()
-    assert fitting_radius(40) < fitting_radius(30)
+@pytest.mark.parametrize("fov", [20.0, 40.0, 70.0])
+def test_the_ball_about_the_object_just_fits_the_image(fov):
+    cameras = orbit_cameras(1, 64, elevation=0, azimuth=0, fov=fov)
+    radius = 0.9 * math.sqrt(3) / 2
+    angles = torch.linspace(0, 2 * math.pi, 2001)
+    edge = torch.stack([torch.zeros_like(angles), radius * angles.cos(), radius * angles.sin()], dim=1)
+    rows = torch.cat([project(cameras, point.tolist())[:, 1] for point in edge])
+    assert rows.min() > -1e-3 and rows.max() < 64 + 1e-3
+    assert rows.max() - rows.min() > 63.9
+
+
+def test_a_corner_of_a_full_cube_may_be_cut():
+    """What the docstring admits: seen from above a corner, the lower one in front is outside."""
+    camera = orbit_cameras(1, 64, azimuth=45)
+    assert project(camera, [0.5, 0.5, 0.5])[0, 1] > 64
+    assert (project(camera, [0.5, 0.0, 0.0])[0, :2] < 64).all()
 
 
 def test_sphere_cameras_keep_the_elevations_and_repeat_with_the_generator():
@@ -69,6 +79,8 @@ def test_resizing_scales_pixels_only():
         ({"num_views": 1, "size": 8, "fov": 180}, "`fov` must lie between"),
         ({"num_views": 1, "size": 8, "elevation": 90}, "between -89 and 89"),
         ({"num_views": 1, "size": 0}, "at least one pixel"),
+        ({"num_views": 1, "size": 8, "radius": 0.0}, "`radius` must be positive"),
+        ({"num_views": 1, "size": 8, "radius": float("nan")}, "`radius` must be positive"),
     ],
 )
 def test_impossible_orbits_are_refused(arguments, message):
