@@ -33,8 +33,9 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {target.parent} does not exist; create it first.")
     # Beside the target, as only a rename within one file system is atomic; opened by hand, as files from
-    # `tempfile` can be read by their owner alone.
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    # `tempfile` can be read by their owner alone. Its name leaves the target's out, which may be as long as a
+    # name can be.
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as stream:
             yield stream

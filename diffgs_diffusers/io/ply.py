@@ -46,7 +46,8 @@ def write_ply(path: str | Path, splats: GaussianSplats, *, rasterize_mode: str =
     """
     if rasterize_mode not in ("antialiased", "classic"):
         raise ValueError(f"`rasterize_mode` must be 'antialiased' or 'classic', got {rasterize_mode!r}.")
-    splats = splats.detach().to("cpu", torch.float64).validate()
+    # In two steps: Apple's GPUs have no double precision to convert to before the copy.
+    splats = splats.detach().to("cpu").to(torch.float64).validate()
     num_rest = 3 * splats.shN.shape[1]
     names = [*MEANS, *NORMALS, *SH0, *_f_rest(num_rest), "opacity", *LOG_SCALES, *QUATS]
     columns = [

@@ -81,18 +81,22 @@ def _read_ascii(
     _check_room(element, 2 * width, room + 1)
     lines = [line for line in stream.read().splitlines() if line.strip()]
     first = sum(other.count for other in before)
-    rows = [line.split() for line in lines[first : first + element.count]]
-    if len(rows) < element.count:
+    lines = lines[first : first + element.count]
+    if len(lines) < element.count:
         raise ValueError(
-            f"the header claims {element.count} rows of {element.name!r}, but the file ends after {len(rows)}."
+            f"the header claims {element.count} rows of {element.name!r}, but the file ends after {len(lines)}."
         )
-    for number, row in enumerate(rows):
+    table = np.empty((element.count, width))
+    for number, line in enumerate(lines):  # row by row: a whole file of Python numbers takes ten times its size
+        row = line.split()
         if len(row) != width:
             raise ValueError(
                 f"row {number} of {element.name!r} has {len(row)} values, the header asks for {width}."
             )
-    try:
-        table = np.array([[float(value) for value in row] for row in rows], dtype=np.float64).reshape(-1, width)
-    except ValueError as error:
-        raise ValueError(f"a value of {element.name!r} is not a number ({error}).") from error
+        try:
+            table[number] = [float(value) for value in row]
+        except ValueError as error:
+            raise ValueError(
+                f"row {number} of {element.name!r} has a value that is not a number ({error})."
+            ) from error
     return {one.name: table[:, column] for column, one in enumerate(element.properties)}

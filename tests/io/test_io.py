@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from diffgs_diffusers.gaussians import GaussianSplats
 from diffgs_diffusers.io import atomic_write, load_splats, read_rasterize_mode, save_splats
+from tests.factories import random_splats
 
 
 @pytest.mark.parametrize("name", ["a.obj", "a", "a.ply.gz"])
-def test_an_unknown_suffix_lists_the_known_ones(
-    tmp_path: Path, make_splats: Callable[..., GaussianSplats], name: str
-) -> None:
-    for call in (load_splats, read_rasterize_mode, lambda path: save_splats(make_splats(1), path)):
+def test_an_unknown_suffix_lists_the_known_ones(tmp_path: Path, name: str) -> None:
+    for call in (load_splats, read_rasterize_mode, lambda path: save_splats(random_splats(1), path)):
         with pytest.raises(ValueError, match=r"suffix.*stored as \.ply"):
             call(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_suffixes_are_read_in_any_case(tmp_path: Path, make_splats: Callable[..., GaussianSplats]) -> None:
-    make_splats(2).save(tmp_path / "A.PLY")
+def test_suffixes_are_read_in_any_case(tmp_path: Path) -> None:
+    random_splats(2).save(tmp_path / "A.PLY")
     assert len(GaussianSplats.load(str(tmp_path / "A.PLY"))) == 2
 
 
-def test_a_missing_folder_is_named(tmp_path: Path, make_splats: Callable[..., GaussianSplats]) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
-        save_splats(make_splats(1), tmp_path / "nowhere" / "a.ply")
+        save_splats(random_splats(1), tmp_path / "nowhere" / "a.ply")
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -53,6 +51,13 @@ def test_a_write_replaces_the_older_file_through_a_link(tmp_path: Path) -> None:
     assert path.read_bytes() == b"newer"
     assert link.is_symlink()
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 251 + ".ply")
+    with atomic_write(path) as stream:
+        stream.write(b"content")
+    assert path.read_bytes() == b"content"
 
 
 def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:

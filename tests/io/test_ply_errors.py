@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from diffgs_diffusers.gaussians import GaussianSplats
 from diffgs_diffusers.io import load_splats, read_rasterize_mode
 from diffgs_diffusers.io.ply import read_ply, write_ply
 from diffgs_diffusers.io.ply_header import MAX_HEADER_BYTES
+from tests.factories import random_splats
 
 NAMES = ["x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "scale_1", "scale_2"]
 NAMES += ["rot_0", "rot_1", "rot_2", "rot_3"]
@@ -78,7 +78,10 @@ BAD_FILES = {
         ascii_ply([ROW + " 0" * 9], [*NAMES, *(f"f_rest_{i}" for i in (0, 1, 2, 3, 4, 5, 6, 7, 9))]),
         "fit no SH degree",
     ),
-    "a word among the numbers": (ascii_ply([replaced("x", "zero")]), "is not a number"),
+    "a word among the numbers": (
+        ascii_ply([ROW, replaced("x", "zero")]),
+        "row 1 of 'vertex' has a value that is not",
+    ),
     "NaN": (ascii_ply([ROW, replaced("y", "nan")]), "y is NaN or infinite in 1 of 2"),
     "infinite opacity": (ascii_ply([replaced("opacity", "inf")]), "opacity is NaN or infinite in 1 of 1"),
     "beyond float32": (ascii_ply([replaced("x", "1e39")]), "x is NaN or infinite"),
@@ -115,11 +118,9 @@ def test_a_false_count_allocates_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.99])
-def test_a_truncated_file_is_refused(
-    tmp_path: Path, make_splats: Callable[..., GaussianSplats], share: float
-) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     path = tmp_path / "short.ply"
-    write_ply(path, make_splats(100, 3))
+    write_ply(path, random_splats(100, 3))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(ValueError, match=r"short\.ply: .*cut short"):
@@ -162,9 +163,9 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     ],
 )
 def test_splats_that_cannot_be_drawn_are_not_written(
-    tmp_path: Path, make_splats: Callable[..., GaussianSplats], field: str, value: float, message: str
+    tmp_path: Path, field: str, value: float, message: str
 ) -> None:
-    splats = make_splats(3)
+    splats = random_splats(3)
     values = {name: getattr(splats, name).clone() for name in ("means", "quats", "scales", "opacities", "sh0")}
     values[field][1] = torch.tensor(value)
     with pytest.raises(ValueError, match=message):
@@ -172,6 +173,6 @@ def test_splats_that_cannot_be_drawn_are_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_render_mode_is_refused(tmp_path: Path, make_splats: Callable[..., GaussianSplats]) -> None:
+def test_an_unknown_render_mode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'antialiased' or 'classic', got 'blurred'"):
-        write_ply(tmp_path / "a.ply", make_splats(1), rasterize_mode="blurred")
+        write_ply(tmp_path / "a.ply", random_splats(1), rasterize_mode="blurred")
