@@ -146,7 +146,7 @@ def render(
 
     Args:
         splats: N Gaussians.
-        cameras: C cameras on the same device.
+        cameras: C cameras; brought to the device and type of the splats.
         background: [3] colour to composite over; None: over 0, so colour is premultiplied by alpha.
         rasterize_mode: "antialiased" (how the objects here are fitted) or "classic".
 
@@ -154,7 +154,8 @@ def render(
         [C,H,W,4] red, green, blue (sRGB, 0 or more, not clipped at 1) and alpha.
 
     Raises:
-        ValueError: a background that is not one colour, cameras on another device.
+        ValueError: a background that is not one colour, splats on a device that cannot render.
+        TypeError: splats in half precision.
     """
     means = splats.means
     backgrounds = None
@@ -165,7 +166,7 @@ def render(
         backgrounds = background.expand(len(cameras.viewmats), 3)
     render_colors, render_alphas, _ = rasterization(
         means, splats.quats, splats.scales, splats.opacities, splats.colors,
-        cameras.viewmats.to(means.dtype), cameras.Ks.to(means.dtype), cameras.width, cameras.height,
+        cameras.viewmats.to(means), cameras.Ks.to(means), cameras.width, cameras.height,
         sh_degree=splats.sh_degree, backgrounds=backgrounds, rasterize_mode=rasterize_mode,
     )  # fmt: skip
     return torch.cat([render_colors, render_alphas], dim=-1)
