@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
 import numpy as np
 
 START_RADIUS = 0.25  # object units; a handful of points of a unit object lie so far apart
@@ -16,7 +20,7 @@ def progressive_poisson_disk(points: np.ndarray, num_points: int) -> np.ndarray:
     unbiased set and equal input gives equal output.
 
     Args:
-        points: [M, 3] distinct points, M ≥ num_points.
+        points: [M, 3], M ≥ num_points; coincident ones are taken last.
         num_points: how many to take.
 
     Returns:
@@ -39,17 +43,13 @@ def progressive_poisson_disk(points: np.ndarray, num_points: int) -> np.ndarray:
     return taken
 
 
-_compiled = None
-
-
-def _kernel():  # type: ignore[no-untyped-def]
+@cache
+def _kernel() -> Callable[..., Any]:
     """The compiled pass; numba is imported on first use."""
-    global _compiled
-    if _compiled is None:
-        import numba
+    from .compilation import kernel
 
-        _compiled = numba.njit(cache=True)(_dart_pass)
-    return _compiled
+    # Without fused multiply-add: whether a point is taken must not depend on the machine.
+    return kernel(_dart_pass, fastmath=False)
 
 
 def _dart_pass(points, free, taken, count, radius):  # type: ignore[no-untyped-def]

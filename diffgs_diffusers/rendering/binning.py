@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compilation import kernel
+from ..functional.compilation import kernel
 from .projection import DEPTH
 
 RADIX_BITS = 11

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from .compilation import kernel
+from ..functional.compilation import kernel
 from .projection import (
     ALPHA_FLOOR,
     CENTRE_X,

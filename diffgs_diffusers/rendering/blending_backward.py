@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..functional.compilation import kernel
 from .blending import ALPHA_CEILING, pixel_range, row_range, row_start, tile_box
-from .compilation import kernel
 from .projection import (
     ALPHA_FLOOR,
     CENTRE_X,

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from .compilation import kernel
+from ..functional.compilation import kernel
 from .vectors import combine, cross, dot, load, multiply, rotation, row_times, times_column
 
 ALPHA_FLOOR = 1.0 / 255.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from .compilation import kernel
+from ..functional.compilation import kernel
 from .projection import (
     CENTRE_X,
     CENTRE_Y,

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from .compilation import kernel
+from ..functional.compilation import kernel
 from .projection import DEPTH
 from .vectors import combine, dot, load
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .compilation import kernel
+from ..functional.compilation import kernel
 
 
 @kernel

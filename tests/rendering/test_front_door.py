@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from diffgs_diffusers.cameras import orbit_cameras
+from diffgs_diffusers.functional.compilation import kernel
 from diffgs_diffusers.gaussians import GaussianSplats
 from diffgs_diffusers.rendering import rasterization, render
 from diffgs_diffusers.rendering import rasterization as rasterization_function
 from diffgs_diffusers.rendering.arguments import RasterOptions, RasterTensors
-from diffgs_diffusers.rendering.compilation import kernel
 from diffgs_diffusers.rendering.rasterization import _rasterize_cuda
 
 from . import scenes
