@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..functional.quaternions import matrices_to_quaternions, quaternions_to_matrices
+from ..functional.jacobi import left_singular_frames
+from ..functional.quaternions import quaternions_to_matrices
 from ..functional.spherical_harmonics import rgb_to_sh0, sh0_to_rgb, sh_bases
 from ..gaussians import GaussianSplats
-from .canonical import canonicalize
+from .canonical import canonical_frames
 from .captions import compose_caption, dominant_colors
 from .colors import COLOR_NAMES, random_shade
 from .dataset import ObjectRecord
@@ -155,13 +156,6 @@ def scale_axes(splats: GaussianSplats, factors: Tensor) -> GaussianSplats:
     """
     box = (splats.means.amax(dim=0) - splats.means.amin(dim=0)).clamp(min=1e-9)
     factors = factors * (box.amax() / (box * factors).amax())
-    halves = quaternions_to_matrices(splats.quats) * splats.scales[:, None, :]
-    left, scales, _ = torch.linalg.svd(factors[:, None] * halves)
-    handed = torch.cat([left[..., :2], left[..., 2:] * torch.linalg.det(left).sign()[:, None, None]], dim=-1)
-    stretched = replace(
-        splats,
-        means=splats.means * factors,
-        quats=matrices_to_quaternions(handed),
-        scales=scales.clamp(min=1e-8),
-    )
-    return canonicalize(stretched)
+    halves = quaternions_to_matrices(splats.quats) * splats.scales.clamp(min=1e-8)[:, None, :]
+    quats, scales = canonical_frames(*left_singular_frames(factors[:, None] * halves))
+    return replace(splats, means=splats.means * factors, quats=quats, scales=scales)

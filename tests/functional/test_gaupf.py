@@ -50,6 +50,15 @@ def test_a_sphere_of_flat_gaussians_has_the_distance_field_of_a_sphere():
     assert centre_error[on_surface].mean() > 4 * error[on_surface].mean(), "centres alone leave holes between them"
 
 
+def test_a_limit_beyond_truncation_and_cores_changes_no_probability():
+    splats, truncation = random_splats(300), 0.05
+    queries = torch.rand(2000, 3, generator=torch.Generator().manual_seed(1)) * 1.5 - 0.75
+    limit = truncation + float(splats.scales.norm(dim=-1).max())
+    whole, limited = distances_of(splats, queries), distances_of(splats, queries, limit=limit)
+    assert limited.isinf().any() and limited.isfinite().any()
+    assert torch.equal(probability_targets(limited, truncation), probability_targets(whole, truncation))
+
+
 def test_probability_is_linear_up_to_the_truncation():
     values = probability_targets(torch.tensor([0.0, 0.05, 0.2, 9.0]), truncation=0.2)
     torch.testing.assert_close(values, torch.tensor([1.0, 0.75, 0.0, 0.0]))
