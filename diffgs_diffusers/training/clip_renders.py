@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypedDict
 
 import numpy as np
@@ -15,7 +17,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from ..cameras import DEFAULT_FOV, fitting_radius, orbit_cameras
 from ..data.augmentation import augment
 from ..data.captions import COLOR_NAMES, compose_caption
-from ..data.dataset import GaussianObjectDataset
+from ..data.dataset import GaussianObjectDataset, ObjectRecord
 from ..gaussians import GaussianSplats
 from .sampling import SampleKey
 
@@ -23,10 +25,11 @@ _STRETCH = 0.12  # natural logarithm of the largest change of the focal lengths
 
 
 class CaptionedImage(TypedDict):
-    """An image [3, H, W], normalised for CLIP, and its caption."""
+    """An image [3, H, W], normalised for CLIP, its caption, and captions that are wrong by the noun alone."""
 
     pixel_values: Tensor
     caption: str
+    wrong_captions: list[str]
 
 
 class CaptionedRenders:
@@ -40,6 +43,8 @@ class CaptionedRenders:
         image_size: pixels a side.
         num_gaussians: Gaussians drawn per image, at most.
         augmented: False keeps colours and proportions.
+        num_wrong_captions: captions per image with the noun of an object of another category. Colours alone tell
+            most captions of a batch apart; these make shapes matter.
     """
 
     def __init__(
@@ -49,9 +54,11 @@ class CaptionedRenders:
         *,
         num_gaussians: int = 2048,
         augmented: bool = True,
+        num_wrong_captions: int = 2,
     ) -> None:
         self.objects, self.image_size = objects, image_size
         self.num_gaussians, self.augmented = num_gaussians, augmented
+        self.num_wrong_captions = num_wrong_captions
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -65,10 +72,34 @@ class CaptionedRenders:
             generator,
             recolor=self.augmented,
             mirror=self.augmented,
-            axis_scaling=False,  # an SVD of every Gaussian costs more than the render; see `random_view`
+            axis_scaling=False,  # `random_view` stretches the picture instead, at no cost
         )
         image = random_view(splats, self.image_size, generator)
-        return {"pixel_values": normalize_pixels(image), "caption": caption}
+        wrong = self._wrong_captions(caption, self.objects.records[key.index], generator)
+        return {"pixel_values": normalize_pixels(image), "caption": caption, "wrong_captions": wrong}
+
+    def _wrong_captions(self, caption: str, record: ObjectRecord, generator: np.random.Generator) -> list[str]:
+        """The caption with nouns that the object does not have; fewer where all objects are of one category."""
+        noun = max((name for name in (record.noun, *record.names) if name in caption), key=len)
+        found: list[str] = []
+        for index in generator.permutation(len(self.objects)):
+            if len(found) == self.num_wrong_captions:
+                break
+            other = self.objects.records[index]
+            if other.category != record.category:
+                found.append(replace_noun(caption, noun, other.names[int(generator.integers(len(other.names)))]))
+        return found
+
+
+def replace_noun(caption: str, noun: str, other: str) -> str:
+    """The caption about another thing, with the article that its next word asks for.
+
+    Example:
+        >>> replace_noun("a photo of a car in red", "car", "armchair")
+        'a photo of an armchair in red'
+    """
+    changed = caption.replace(noun, other)
+    return re.sub(r"\ban? (?=(\w))", lambda m: "an " if m.group(1) in "aeiou" else "a ", changed)
 
 
 def thinned(splats: GaussianSplats, num_gaussians: int) -> GaussianSplats:
@@ -105,14 +136,14 @@ def normalize_pixels(images: Tensor) -> Tensor:
 
 
 def caption_collator(tokenizer: CLIPTokenizer) -> Callable[[Sequence[CaptionedImage]], dict[str, Any]]:
-    """A collate function that stacks images and pads captions to the longest of the batch."""
+    """A collate function that stacks images and pads captions, the wrong ones last, to the longest of the batch."""
+    return partial(_collate, tokenizer)  # unlike a local function, it reaches workers that are spawned
 
-    def collate(items: Sequence[CaptionedImage]) -> dict[str, Any]:
-        captions = [item["caption"] for item in items]
-        tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
-        return {"pixel_values": torch.stack([item["pixel_values"] for item in items]), **tokens}
 
-    return collate
+def _collate(tokenizer: CLIPTokenizer, items: Sequence[CaptionedImage]) -> dict[str, Any]:
+    texts = [item["caption"] for item in items] + [text for item in items for text in item["wrong_captions"]]
+    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    return {"pixel_values": torch.stack([item["pixel_values"] for item in items]), **tokens}
 
 
 def vocabulary_texts(objects: GaussianObjectDataset) -> list[str]:

@@ -12,7 +12,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from ..cameras import orbit_cameras
 from ..data.augmentation import augment
-from ..data.captions import COLOR_NAMES, compose_caption, dominant_colors
+from ..data.captions import COLOR_NAMES, colors_in, compose_caption, dominant_colors
 from ..data.dataset import GaussianObjectDataset
 from ..gaussians import GaussianSplats
 from .clip_renders import normalize_pixels, thinned
@@ -55,7 +55,7 @@ def color_questions(
         generator = np.random.default_rng(index)
         for _ in range(recolored):
             copy, caption = augment(splats, record, objects.material_ids(index), generator)
-            named = [word for word in caption.split() if word in COLOR_NAMES]
+            named = colors_in(caption, [record.noun, *record.names])
             copies += [(copy, named[0])] if named else []
         texts = tuple(compose_caption(record.noun, [name]) for name in COLOR_NAMES)
         for copy, color in copies:
@@ -65,14 +65,16 @@ def color_questions(
 
 
 def category_questions(objects: GaussianObjectDataset, size: int, num_gaussians: int = 2048) -> list[Question]:
-    """Which of ten kinds of thing is it?"""
-    texts = tuple(compose_caption(word, []) for word in CATEGORY_WORDS)
+    """Which of ten kinds of thing is it, its colour being given?"""
     categories = [_CATEGORY_OF_WORD.get(word, word) for word in CATEGORY_WORDS]
-    return [
-        Question(_views(thinned(objects.splats(i), num_gaussians), size), texts, categories.index(record.category))
-        for i, record in enumerate(objects.records)
-        if record.category in categories
-    ]
+    questions = []
+    for index, record in enumerate(objects.records):
+        if record.category in categories:
+            colors = dominant_colors(record.materials)[:1]
+            texts = tuple(compose_caption(word, colors) for word in CATEGORY_WORDS)
+            views = _views(thinned(objects.splats(index), num_gaussians), size)
+            questions.append(Question(views, texts, categories.index(record.category)))
+    return questions
 
 
 @torch.no_grad()

@@ -20,10 +20,20 @@ def test_different_captions_give_clips_loss() -> None:
 
 def test_equal_captions_share_the_target() -> None:
     """Two pairs of equal captions, told apart perfectly, leave the entropy of a fair coin."""
-    same = equal_rows(torch.tensor([[1, 2], [1, 2], [1, 3], [1, 3]]))
+    ids = torch.tensor([[1, 2], [1, 2], [1, 3], [1, 3]])
+    same = equal_rows(ids, ids)
     assert same.tolist() == [[True, True, False, False]] * 2 + [[False, False, True, True]] * 2
     loss = contrastive_loss(same.float() * 100, same)
     torch.testing.assert_close(loss, torch.tensor(math.log(2.0)))
+
+
+def test_texts_of_no_image_only_ever_compete() -> None:
+    """They enter the softmax over texts and leave the one over images alone."""
+    logits = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)) * 2
+    labels = torch.arange(3)
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = (cross_entropy(logits, labels) + cross_entropy(logits[:, :3].T, labels)) / 2
+    torch.testing.assert_close(contrastive_loss(logits, torch.eye(3, 5, dtype=torch.bool)), expected)
 
 
 def tiny_clip() -> CLIPModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import runpy
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from diffgs_diffusers.training.clip_renders import (
     CaptionedRenders,
     caption_collator,
     normalize_pixels,
+    replace_noun,
     thinned,
     vocabulary_texts,
 )
@@ -109,8 +111,15 @@ def test_images_depend_on_the_key_and_carry_true_captions(data: Path) -> None:
     assert len({item["caption"] for item in items}) > 3
     assert all("table" in item["caption"] for item in items)
     assert items[0]["pixel_values"].shape == (3, 24, 24)
+    for item in items:
+        assert item["wrong_captions"] == [item["caption"].replace("table", "lamp")] * 2
     plain = CaptionedRenders(objects, 24, augmented=False)
     assert all("red" in plain[SampleKey(0, seed)]["caption"] for seed in range(6))
+
+
+def test_replace_noun_mends_articles() -> None:
+    assert replace_noun("an orange car", "car", "bed") == "an orange bed"
+    assert replace_noun("a photo of an oven in red", "oven", "bed") == "a photo of a bed in red"
 
 
 def test_the_vocabulary_covers_every_colour_and_noun(data: Path) -> None:
@@ -119,12 +128,17 @@ def test_the_vocabulary_covers_every_colour_and_noun(data: Path) -> None:
 
 
 def test_collator_pads_to_the_longest(folder: str) -> None:
-    collate = caption_collator(CLIPTokenizer.from_pretrained(folder))
+    # spawned workers get it by pickle
+    collate = pickle.loads(pickle.dumps(caption_collator(CLIPTokenizer.from_pretrained(folder))))
+    image = torch.zeros(3, 4, 4)
     batch = collate(
-        [{"pixel_values": torch.zeros(3, 4, 4), "caption": text} for text in ("a lamp", "a photo of a red lamp")]
+        [
+            {"pixel_values": image, "caption": "a lamp", "wrong_captions": ["a table"]},
+            {"pixel_values": image, "caption": "a photo of a red lamp", "wrong_captions": []},
+        ]
     )
     assert batch["pixel_values"].shape == (2, 3, 4, 4)
-    assert batch["attention_mask"].sum(dim=1).tolist() == [4, 8]
+    assert batch["attention_mask"].sum(dim=1).tolist() == [4, 8, 4]
 
 
 def test_normalize_pixels_is_the_image_processor() -> None:
@@ -151,7 +165,9 @@ def test_questions_know_their_answers(data: Path) -> None:
         "a white table",
     ]
     kinds = category_questions(objects, 16)
-    assert [question.texts[question.answer] for question in kinds] == ["a table"] * 3 + ["a lamp"] * 3
+    assert [question.texts[question.answer] for question in kinds] == [
+        f"a {color} {noun}" for noun in ("table", "lamp") for color in ("red", "blue", "white")
+    ]
     assert all(len(question.texts) == 12 for question in color_questions(objects, 16, recolored=2))
 
 
