@@ -16,10 +16,11 @@ from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import save_file
 
 from diffgs_diffusers.functional.spherical_harmonics import rgb_to_sh0
-from diffgs_diffusers.models import GaussianVAE, UNet1DConditionModel
+from diffgs_diffusers.models import UNet1DConditionModel
 from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments
 from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.sampling import SampleKey, build_dataloader
+from tests.tiny_models import QUICK_VAE_SIZES, tiny_vae
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +114,11 @@ def encode_latents() -> ModuleType:
 
 
 @pytest.fixture
+def train_vae() -> ModuleType:
+    return load_script("train_vae")
+
+
+@pytest.fixture
 def train_ldm() -> ModuleType:
     return load_script("train_ldm")
 
@@ -149,19 +155,5 @@ def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def vae_folder(tmp_path: Path) -> Path:
     """A small GaussianVAE with random weights."""
-    torch.manual_seed(0)
-    vae = GaussianVAE(
-        plane_resolution=16,
-        plane_channels=8,
-        patch_size=2,
-        point_resolution=8,
-        point_channels=8,
-        num_point_blocks=1,
-        block_channels=(16, 16),
-        num_attention_blocks=0,
-        latent_channels=4,
-        head_channels=16,
-        head_layers=2,
-    )
-    vae.save_pretrained(str(tmp_path / "vae"))
+    tiny_vae(**QUICK_VAE_SIZES).save_pretrained(str(tmp_path / "vae"))
     return tmp_path / "vae"

@@ -8,7 +8,7 @@ from diffgs_diffusers.data.function_samples import FunctionSampling, function_sa
 from diffgs_diffusers.functional.quaternions import quaternions_to_matrices
 from diffgs_diffusers.training.objectives_vae import VAELossWeights, probability_loss, shape_loss, vae_loss
 from tests.factories import random_splats, sphere_splats
-from tests.models.test_autoencoder_gaussian import tiny_vae
+from tests.tiny_models import tiny_vae
 
 SAMPLING = FunctionSampling(num_queries=256, num_centers=64, encoder_gaussians=128)
 
