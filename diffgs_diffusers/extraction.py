@@ -31,7 +31,8 @@ class ExtractionConfig:
         threshold: least GauPF of a point that counts as surface.
         refinement_steps: moves uphill per candidate.
         oversampling: candidates per Gaussian asked for; more give a more even spread.
-        chunk_size: points evaluated at once, which bounds the memory.
+        chunk_size: points evaluated at once, which bounds the memory of the networks; what remains grows with the
+            candidates.
         min_candidates: candidates at least, so that small counts see all parts of the object.
     """
 
@@ -48,6 +49,7 @@ class EmptySurfaceError(ValueError):
     """GauPF reaches the surface threshold nowhere: there is nothing to extract."""
 
 
+@torch.inference_mode(False)  # the search follows gradients, which inference mode refuses even under enable_grad
 @torch.no_grad()
 def extract_gaussians(
     vae: GaussianVAE,
@@ -63,7 +65,8 @@ def extract_gaussians(
         vae: whose heads read the planes.
         planes: [3, C, R, R] feature planes of one object.
         num_gaussians: N ≥ 1.
-        generator: CPU generator; draws the candidates. None is a fixed seed.
+        generator: draws the candidates; one of the CPU draws the same ones whatever the device of the planes. None
+            is a fixed seed.
         config: the search's settings.
 
     Returns:
@@ -79,7 +82,7 @@ def extract_gaussians(
         raise ValueError(f"`planes` must be [3, C, R, R], got {list(planes.shape)}.")
     config = config or ExtractionConfig()
     generator = generator or torch.Generator().manual_seed(0)
-    planes = planes[None]
+    planes = planes.clone()[None]  # a tensor made in inference mode cannot take part in a gradient, its copy can
 
     def probability(points: Tensor) -> Tensor:
         return _in_chunks(lambda part: vae.heads.probability(planes, part[None])[0], points, config.chunk_size)
@@ -126,7 +129,7 @@ def gaussians_at(vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: in
         means: [N, 3] centres.
         chunk_size: points evaluated at once.
     """
-    positions = means.cpu().numpy()
+    positions = means.detach().cpu().numpy()
     spacing = torch.from_numpy(local_spacing(positions, tree=cKDTree(positions))).to(means)
     parts = []
     for start in range(0, len(means), chunk_size):
@@ -147,32 +150,44 @@ def _surface_points(
 ) -> Tensor:
     """[N, 3] evenly spread points where GauPF is high."""
     wanted = max(math.ceil(num_gaussians * config.oversampling), config.min_candidates)
-    found: list[Tensor] = []
-    count = 0
-    for _ in range(8):  # each round keeps a share of its candidates; thin shapes need several
-        if count >= wanted or len(cells.centers) == 0:
-            break
-        candidates = _random_points(cells, wanted, generator)
-        moved = _in_chunks(lambda part: _move_uphill(vae, planes, part, config), candidates, config.chunk_size)
-        kept = moved[moved[:, 3] >= config.threshold, :3]
-        found.append(kept)
-        count += len(kept)
-    if count == 0:
+    points = _candidates(vae, planes, cells, wanted, generator, config)
+    if len(points) == 0:
         raise EmptySurfaceError(
             f"The probability stays below {config.threshold} everywhere: these planes describe no surface."
         )
-    points = torch.cat(found)
     while len(points) < num_gaussians:  # a surface of a few points: fill up around them
-        jitter = torch.randn(points.shape, generator=generator).to(points) * 1e-3
+        jitter = torch.randn(points.shape, generator=generator, device=generator.device).to(points) * 1e-3
         points = torch.cat([points, points + jitter])
     chosen = progressive_poisson_disk(points.cpu().numpy(), num_gaussians)
     return points[torch.from_numpy(chosen).to(points.device)]
 
 
+def _candidates(
+    vae: GaussianVAE,
+    planes: Tensor,
+    cells: Cells,
+    wanted: int,
+    generator: torch.Generator,
+    config: ExtractionConfig,
+) -> Tensor:
+    """[M, 3] points on the surface, scattered at random; M ≥ ``wanted`` unless hardly any point arrives."""
+    found = [planes.new_zeros(0, 3, dtype=torch.float32)]
+    count = 0
+    for _ in range(8):  # each round keeps a share of its points; thin shapes need several
+        if count >= wanted or len(cells.centers) == 0:
+            break
+        points = _random_points(cells, wanted, generator)
+        moved = _in_chunks(lambda part: _move_uphill(vae, planes, part, config), points, config.chunk_size)
+        found.append(moved[moved[:, 3] >= config.threshold, :3])
+        count += len(found[-1])
+    return torch.cat(found)
+
+
 def _random_points(cells: Cells, count: int, generator: torch.Generator) -> Tensor:
     """[count, 3] uniform over the volume of the cells."""
-    index = torch.randint(len(cells.centers), (count,), generator=generator)
-    offsets = (torch.rand(count, 3, generator=generator) - 0.5) * cells.side
+    device = generator.device
+    index = torch.randint(len(cells.centers), (count,), generator=generator, device=device)
+    offsets = (torch.rand(count, 3, generator=generator, device=device) - 0.5) * cells.side
     return cells.centers[index.to(cells.centers.device)] + offsets.to(cells.centers)
 
 

@@ -14,7 +14,8 @@ from diffgs_diffusers.extraction import (
     reconstruct_gaussians,
 )
 from diffgs_diffusers.models import GaussianVAE
-from tests.models.test_autoencoder_gaussian import tiny_vae
+from tests.factories import sphere_splats
+from tests.tiny_models import tiny_vae
 
 RADIUS = 0.35
 
@@ -53,6 +54,20 @@ def test_exact_number_on_the_surface(sphere_vae, count):
     assert len(splats) == count
     assert (splats.means.norm(dim=1) - RADIUS).abs().max() < 0.004
     assert torch.equal(splats.sh0[:, 0, 0] > 0.5, splats.means[:, 1] < 0)
+
+
+def test_a_surface_of_few_candidates_is_filled_up(sphere_vae):
+    config = ExtractionConfig(min_candidates=1, oversampling=0.001)
+    splats = extract_gaussians(sphere_vae, PLANES, 3000, config=config).validate()
+    assert len(splats) == 3000
+    assert (splats.means.norm(dim=1) - RADIUS).abs().max() < 0.03
+
+
+def test_inference_mode(sphere_vae):
+    expected = extract_gaussians(sphere_vae, PLANES, 50)
+    with torch.inference_mode():
+        found = extract_gaussians(sphere_vae, torch.zeros(3, 8, 16, 16), 50)
+    assert torch.equal(found.to_tensor(), expected.to_tensor())
 
 
 def test_evenly_spread_with_scales_that_fit_the_count(sphere_vae):
@@ -115,7 +130,5 @@ def test_attributes_at_given_centres_with_a_real_head():
 
 
 def test_reconstruction_goes_through_encoder_and_decoder(sphere_vae):
-    from tests.factories import sphere_splats
-
     result = reconstruct_gaussians(sphere_vae, sphere_splats(300), 200)
     assert len(result.validate()) == 200

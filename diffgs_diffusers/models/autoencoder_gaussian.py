@@ -140,10 +140,13 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         return 3 * self.latent_resolution**2
 
     def prepare_features(self, splats: Sequence[GaussianSplats]) -> Tensor:
-        """What the encoder reads, [B, N, F] float32 on the model's device: every object brought to one number of Gaussians.
+        """What the encoder reads: every object brought to one number of Gaussians.
 
         A larger object is thinned evenly over its order, after a fixed shuffle; a smaller one repeats Gaussians,
         which the means over cells hardly notice.
+
+        Returns:
+            [B, N, F] float32 on the model's device.
 
         Raises:
             ValueError: if there is no object or an object is empty.

@@ -25,6 +25,8 @@ def object_generators(
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
 
+@torch.inference_mode(False)  # weights converted in inference mode could not take part in a gradient
+@torch.no_grad()
 def decode_objects(
     vae: GaussianVAE, latents: Tensor, num_gaussians: int, generators: list[torch.Generator]
 ) -> list[GaussianSplats]:

@@ -6,22 +6,7 @@ import torch
 from diffgs_diffusers.models import DiagonalGaussian, GaussianVAE
 from diffgs_diffusers.models.point_encoder import num_point_features, point_features
 from tests.factories import random_splats, sphere_splats
-
-
-def tiny_vae(**changes) -> GaussianVAE:
-    torch.manual_seed(0)
-    settings = {
-        "plane_resolution": 16,
-        "plane_channels": 8,
-        "patch_size": 2,
-        "point_resolution": 16,
-        "point_channels": 8,
-        "block_channels": (16, 32),
-        "latent_channels": 4,
-        "head_channels": 16,
-        "encoder_num_gaussians": 256,
-    }
-    return GaussianVAE(**{**settings, **changes}).eval()
+from tests.tiny_models import tiny_vae
 
 
 def test_shapes_from_gaussians_to_functions():
@@ -50,6 +35,23 @@ def test_an_object_in_a_batch_is_encoded_as_alone():
     vae, objects = tiny_vae(), [random_splats(200), random_splats(200, seed=1)]
     together = vae.encode(objects).latent_dist.mean
     torch.testing.assert_close(together[1:], vae.encode(objects[1]).latent_dist.mean, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_gaussians_in_their_cells(dtype):
+    vae, cells = tiny_vae(), []
+    vae.point_encoder.register_forward_hook(lambda *arguments: cells.append(arguments[2][:, :, -1].float()))
+    expected = vae.encode(random_splats(200)).latent_dist.mean
+    found = vae.to(dtype).encode(random_splats(200)).latent_dist.mean
+    assert torch.equal(cells[0], cells[1])
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)
+
+
+def test_objects_of_different_precision_are_encoded_together():
+    vae, objects = tiny_vae(), [random_splats(60), random_splats(60, seed=1)]
+    expected = vae.encode(objects).latent_dist.mean
+    mixed = vae.encode([objects[0], objects[1].to(torch.float64)]).latent_dist.mean
+    torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_smaller_objects_are_repeated_and_larger_ones_thinned():
