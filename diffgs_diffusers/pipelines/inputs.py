@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..models import GaussianVAE, UNet1DConditionModel
 
 OUTPUT_TYPES = ("gaussians", "np", "pt", "latent")
 
@@ -17,7 +20,7 @@ def check_count(name: str, value: Any, maximum: int | None = None) -> None:
     Raises:
         TypeError, ValueError: naming the argument, the rule and the value.
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"`{name}` must be an integer, got {value!r} ({type(value).__name__}).")
     if value < 1:
         raise ValueError(f"`{name}` must be at least 1, got {value}.")
@@ -31,7 +34,7 @@ def check_number(name: str, value: Any) -> None:
     Raises:
         TypeError, ValueError: naming the argument and the value.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{name}` must be a number, got {value!r} ({type(value).__name__}).")
     if not math.isfinite(value):
         raise ValueError(f"`{name}` must be finite, got {value}.")
@@ -103,6 +106,21 @@ def check_embeds(name: str, embeds: Tensor | None, mask: Tensor | None, width: i
     if mask is not None and mask.shape != embeds.shape[:2]:
         raise ValueError(
             f"`{name}_attention_mask` must be {list(embeds.shape[:2])} as the states, got {list(mask.shape)}."
+        )
+
+
+def check_models(vae: GaussianVAE, unet: UNet1DConditionModel) -> None:
+    """What the denoiser makes is what the VAE decodes.
+
+    Raises:
+        ValueError: naming both shapes.
+    """
+    made = (unet.config.out_channels or unet.config.in_channels, unet.config.sample_size)
+    decoded = (vae.config.latent_channels, vae.latent_length)
+    if made != decoded:
+        raise ValueError(
+            f"The denoiser makes latents {list(made)} and the VAE decodes {list(decoded)}: use the VAE that it was "
+            "trained with."
         )
 
 

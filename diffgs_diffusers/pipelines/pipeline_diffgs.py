@@ -224,6 +224,8 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         inputs.check_number("guidance_scale", guidance_scale)
         inputs.check_number("eta", eta)
         inputs.check_output_type(output_type)
+        if output_type != "latent":
+            inputs.check_models(self.vae, self.unet)
 
         inputs.check_prompts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, num_objects)
         width = config.cross_attention_dim
@@ -330,7 +332,6 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
                 progress_bar.update()
         return tensors["latents"]
 
-    @torch.no_grad()
     def decode_latents(
         self, latents: Tensor, num_gaussians: int, generator: Generators = None
     ) -> list[GaussianSplats]:

@@ -89,6 +89,30 @@ class TestOutput:
         with pytest.raises(EmptySurfaceError, match=r"Object 1 of 2 came out empty.*another seed"):
             pipe(num_objects=2, **arguments)
 
+    def test_numpy_counts_are_counts(self, pipe: DiffGSPipeline) -> None:
+        assert len(latents_of(pipe, num_objects=np.int64(2), guidance_scale=np.float32(2.0))) == 2
+
+    def test_inference_mode(self, pipe: DiffGSPipeline, arguments: dict[str, Any]) -> None:
+        expected = pipe("a red chair", **arguments, output_type="np").gaussians
+        arguments["generator"].manual_seed(0)
+        with torch.inference_mode():
+            found = pipe("a red chair", **arguments, output_type="np").gaussians
+        np.testing.assert_array_equal(found, expected)
+
+    def test_offloaded_models_are_brought_to_the_device_when_they_run(
+        self, pipe: DiffGSPipeline, arguments: dict[str, Any]
+    ) -> None:
+        """With accelerate's own hooks, and the CPU as the device that models are brought to."""
+        from accelerate import cpu_offload_with_hook
+
+        ran = []
+        _, hook = cpu_offload_with_hook(pipe.vae, torch.device("cpu"))
+        before = hook.hook.pre_forward
+        hook.hook.pre_forward = lambda *a, **k: (ran.append("vae"), before(*a, **k))[1]
+        splats = pipe("a red chair", **arguments).gaussians[0]
+        pipe.vae.encode(splats)
+        assert ran == ["vae", "vae"]
+
 
 class TestReproducibility:
     def test_the_same_seed_gives_the_same_bytes(self, pipe: DiffGSPipeline, arguments: dict[str, Any]) -> None:

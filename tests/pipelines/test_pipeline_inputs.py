@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffgs_diffusers import DiffGSPipeline
+from tests.tiny_models import tiny_vae
 
 TWO = ["a red chair", "a blue table"]
 STATES = torch.zeros(1, 5, 32)
@@ -89,6 +90,12 @@ def test_bad_arguments(
 def test_a_prompt_needs_a_text_encoder(idle_pipe: DiffGSPipeline, missing: str) -> None:
     idle_pipe.register_modules(**{missing: None})
     with pytest.raises(ValueError, match="this pipeline has none: load a checkpoint with"):
+        idle_pipe("a red chair")
+
+
+def test_a_foreign_vae_is_refused(idle_pipe: DiffGSPipeline) -> None:
+    idle_pipe.register_modules(vae=tiny_vae(latent_channels=8))
+    with pytest.raises(ValueError, match=r"makes latents \[4, 48\] and the VAE decodes \[8, 48\]"):
         idle_pipe("a red chair")
 
 
