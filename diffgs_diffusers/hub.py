@@ -20,7 +20,7 @@ from diffusers.pipelines import pipeline_loading_utils
 from huggingface_hub import ModelCard, ModelCardData, file_exists
 from packaging.version import Version
 
-from .model_folder import check_model_folder, default_checkpoint
+from .model_folder import check_model_folder, default_checkpoint, is_hub_id
 
 __all__ = [
     "COMPONENT_CLASSES",
@@ -95,18 +95,20 @@ class HubPipelineMixin:
         ``torch_dtype``, its older name) they become float32, in whatever precision they are stored: half precision
         is slow and coarse on CPUs.
 
+        A name that is no folder must have the form of a Hub id, ``owner/name``.
+
         Raises:
             OSError: if the folder does not exist, or is incomplete or corrupt.
             ValueError: if both names of the dtype are used.
         """
         name = str(pretrained_model_name_or_path)
         kwargs.setdefault("use_safetensors", True)
-        dtypes = [kwargs.pop(key) for key in ("dtype", "torch_dtype") if kwargs.get(key) is not None]
+        given = [kwargs.pop(key, None) for key in ("dtype", "torch_dtype")]
+        dtypes = [dtype for dtype in given if dtype is not None]
         if len(dtypes) > 1:
             raise ValueError("`dtype` and `torch_dtype` are two names of one argument: pass one of them.")
-        kwargs.pop("torch_dtype", None)
         kwargs[DTYPE_ARGUMENT] = dtypes[0] if dtypes else torch.float32
-        if Path(name).is_dir() or _is_path(name):
+        if Path(name).is_dir() or not is_hub_id(name):
             check_model_folder(name, passed=kwargs, require_safetensors=bool(kwargs["use_safetensors"]))
         return super().from_pretrained(name, **kwargs)  # type: ignore[misc]
 
@@ -199,11 +201,6 @@ def _without_origin(models: Iterable[Any]) -> Iterator[None]:
 
 def _is_ours(component: Any) -> bool:
     return type(component).__module__.split(".")[0] == LIBRARY
-
-
-def _is_path(name: str) -> bool:
-    """Whether a name can only mean a local folder: Hub ids are ``name`` or ``owner/name``."""
-    return Path(name).is_absolute() or name.startswith((".", "~")) or "\\" in name or name.count("/") > 1
 
 
 register_components()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ def default_checkpoint() -> Path:
             "name a model folder or Hub id."
         )
     return folder
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a model's Hub id, ``owner/name``; any other can only mean a local folder."""
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
 
 
 def check_model_folder(

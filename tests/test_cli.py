@@ -13,15 +13,14 @@ import plyfile
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPTokenizer
 
 from diffgs_diffusers import DiffGSPipeline, GaussianSplats, __version__
 from diffgs_diffusers.cli import main
 from diffgs_diffusers.cli.paths import output_paths
+from diffgs_diffusers.extraction import EmptySurfaceError
 from diffgs_diffusers.io import load_splats, read_rasterize_mode, save_splats
-from diffgs_diffusers.training.clip_tokenizer import train_clip_tokenizer
-
-from .pipelines.conftest import CAPTIONS, MAX_LENGTH, tiny_text_encoder, tiny_unet, tiny_vae
+from tests.factories import random_splats
+from tests.tiny_models import tiny_pipeline
 
 QUICK = ["--steps", "2", "--num-gaussians", "32"]
 
@@ -29,24 +28,15 @@ QUICK = ["--steps", "2", "--num-gaussians", "32"]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved pipeline of tiny components."""
-    from diffusers import DDIMScheduler
-
     folder = tmp_path_factory.mktemp("model")
-    train_clip_tokenizer(CAPTIONS, folder / "vocabulary", vocab_size=600, max_length=MAX_LENGTH)
-    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "vocabulary"))
-    vae = tiny_vae()
-    unet = tiny_unet(vae.latent_length, vae.config.latent_channels)
-    scheduler = DDIMScheduler(num_train_timesteps=100, clip_sample=False, prediction_type="sample")
-    pipe = DiffGSPipeline(vae, unet, scheduler, tokenizer, tiny_text_encoder(tokenizer))
-    pipe.set_progress_bar_config(disable=True)
-    pipe.save_pretrained(folder / "pipeline")
+    tiny_pipeline(folder / "vocabulary").save_pretrained(folder / "pipeline")
     return folder / "pipeline"
 
 
 @pytest.fixture
-def splats_file(tmp_path: Path, make_splats: Callable[..., GaussianSplats]) -> Path:
+def splats_file(tmp_path: Path) -> Path:
     path = tmp_path / "splats.ply"
-    save_splats(make_splats(200, 1), path)
+    save_splats(random_splats(200, 1), path)
     return path
 
 
@@ -104,6 +94,25 @@ def test_an_object_of_a_batch_equals_the_object_alone(model: Path, tmp_path: Pat
     assert main(["generate", "a blue table", "--seed", "7", "-o", str(tmp_path / "one.ply"), *shared]) == 0
     batch, alone = load_splats(tmp_path / "all-3.ply"), load_splats(tmp_path / "one.ply")
     torch.testing.assert_close(batch.to_tensor(), alone.to_tensor(), rtol=1e-4, atol=1e-4)
+
+
+def test_an_empty_object_loses_no_other(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decode = DiffGSPipeline.decode_latents
+    calls = []
+
+    def second_is_empty(*arguments: object) -> list[GaussianSplats]:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise EmptySurfaceError("Nothing there.")
+        return decode(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DiffGSPipeline, "decode_latents", second_is_empty)
+    command = ["generate", "a red chair", "--count", "3", "--seed", "4", "--model", str(model), *QUICK]
+    assert main([*command, "-o", str(tmp_path / "a.ply"), "--no-sheet"]) == 2
+    assert "'a red chair', seed 5: Nothing there." in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["a-1.ply"]
 
 
 def test_the_options_reach_the_pipeline(model: Path, tmp_path: Path) -> None:
@@ -247,10 +256,8 @@ def test_render_writes_a_sheet_or_an_animation(splats_file: Path, tmp_path: Path
         assert view.getpixel((0, 0))[3] == 0
 
 
-def test_render_follows_the_mode_that_the_file_names(
-    tmp_path: Path, make_splats: Callable[..., GaussianSplats], capsys: pytest.CaptureFixture[str]
-) -> None:
-    splats = make_splats(50)
+def test_render_follows_the_mode_that_the_file_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splats = random_splats(50)
     foreign = tmp_path / "foreign.ply"
     save_splats(splats, foreign)
     foreign.write_bytes(foreign.read_bytes().replace(b"rasterize_mode antialiased", b"from another program"))
@@ -264,10 +271,8 @@ def test_render_follows_the_mode_that_the_file_names(
         assert capsys.readouterr().out.endswith(f"{mode}\n")
 
 
-def test_convert_keeps_the_splats_and_their_mode(
-    tmp_path: Path, make_splats: Callable[..., GaussianSplats]
-) -> None:
-    splats = make_splats(30, 2)
+def test_convert_keeps_the_splats_and_their_mode(tmp_path: Path) -> None:
+    splats = random_splats(30, 2)
     for mode in ("classic", "antialiased"):
         save_splats(splats, tmp_path / "a.ply", rasterize_mode=mode)
         assert main(["convert", str(tmp_path / "a.ply"), str(tmp_path / "b.ply")]) == 0
@@ -292,10 +297,8 @@ def test_info_describes_a_file(splats_file: Path, capsys: pytest.CaptureFixture[
     assert "num gaussians   200\n" in capsys.readouterr().out
 
 
-def test_info_describes_an_empty_file(
-    tmp_path: Path, make_splats: Callable[..., GaussianSplats], capsys: pytest.CaptureFixture[str]
-) -> None:
-    save_splats(make_splats(0), tmp_path / "a.ply")
+def test_info_describes_an_empty_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_splats(random_splats(0), tmp_path / "a.ply")
     assert main(["info", str(tmp_path / "a.ply")]) == 0
     assert "opacity         unknown" in capsys.readouterr().out
 

@@ -89,23 +89,6 @@ def test_a_model_card_says_what_it_is_and_how_to_use_it() -> None:
     assert 'from_pretrained("someone/chairs")' in snippet
 
 
-@pytest.mark.parametrize(
-    ("name", "is_path"),
-    [
-        ("owner/name", False),
-        ("name", False),
-        ("./owner/name", True),
-        ("../name", True),
-        ("/name", True),
-        ("~/name", True),
-        ("a/b/c", True),
-        ("a\\b", True),
-    ],
-)
-def test_what_can_only_be_a_path(name: str, is_path: bool) -> None:
-    assert hub._is_path(name) is is_path
-
-
 class TestModelCard:
     """The card of the checkpoint that ships."""
 

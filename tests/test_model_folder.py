@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from diffgs_diffusers import model_folder
-from diffgs_diffusers.model_folder import check_model_folder, default_checkpoint
+from diffgs_diffusers.model_folder import check_model_folder, default_checkpoint, is_hub_id
 
 
 @pytest.fixture
@@ -70,6 +70,18 @@ def test_a_corrupt_configuration_is_named(folder: Path) -> None:
     (folder / "vae" / "config.json").write_text('{"sh_degree": ')
     with pytest.raises(OSError, match=r"vae/config.json is not valid JSON"):
         check_model_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["owner/name", "some-one/3d.gaussians_v1"])
+def test_hub_ids(name: str) -> None:
+    assert is_hub_id(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["name", "./owner", "../name", "/name", "~/name", "a/b/c", "a/", "C:\\a", "a\\b", "C:/a", ""]
+)
+def test_what_can_only_be_a_path(name: str) -> None:
+    assert not is_hub_id(name)
 
 
 def test_an_installation_without_a_checkpoint_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def find_model(name: str | None) -> Path | str:
     Raises:
         OSError: if the folder is not there, incomplete or corrupt.
     """
-    from ..model_folder import check_model_folder, default_checkpoint
+    from ..model_folder import check_model_folder, default_checkpoint, is_hub_id
 
     if name is None:
         return default_checkpoint()
@@ -57,11 +57,6 @@ def find_model(name: str | None) -> Path | str:
         check_model_folder(folder)
         return folder
     return name
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether a name has the form ``owner/name``."""
-    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/")
 
 
 def load_pipeline(model: Path | str, device: str | None) -> Any:
@@ -93,11 +88,18 @@ def load_pipeline(model: Path | str, device: str | None) -> Any:
 
 
 def generate(pipe: Any, prompts: list[str], options: argparse.Namespace) -> Iterator[GaussianSplats]:
-    """One object for each prompt, made from a seed of its own, so that none depends on its batch."""
+    """One object for each prompt, made from a seed of its own, so that none depends on its batch.
+
+    Each is decoded when the one before has been written: an object that comes out empty loses no other's work.
+
+    Raises:
+        EmptySurfaceError: naming the prompt and seed of an object that has no surface.
+    """
     import torch
 
+    from ..extraction import EmptySurfaceError
+
     settings = {
-        "num_gaussians": options.num_gaussians,
         "num_inference_steps": options.steps,
         "guidance_scale": options.guidance,
         "negative_prompt": options.negative_prompt,
@@ -107,7 +109,12 @@ def generate(pipe: Any, prompts: list[str], options: argparse.Namespace) -> Iter
         batch = prompts[start : start + BATCH_SIZE]
         seeds = range(options.seed + start, options.seed + start + len(batch))
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        yield from pipe(prompt=batch, generator=generators, **settings).gaussians
+        latents = pipe(prompt=batch, generator=generators, output_type="latent", **settings).gaussians
+        for latent, prompt, seed, generator in zip(latents, batch, seeds, generators):
+            try:
+                yield from pipe.decode_latents(latent[None], options.num_gaussians, [generator])
+            except EmptySurfaceError as error:
+                raise EmptySurfaceError(f"{prompt!r}, seed {seed}: {error}") from error
 
 
 def write_object(splats: GaussianSplats, path: Path, *, with_sheet: bool) -> None:
@@ -115,6 +122,8 @@ def write_object(splats: GaussianSplats, path: Path, *, with_sheet: bool) -> Non
     from ..contact_sheet import turntable_sheet
     from ..io import atomic_write, save_splats
 
+    # A few small views are drawn at once on the CPU; on CUDA they would need gsplat and its compilation.
+    splats = splats.to("cpu")
     save_splats(splats, path)
     if with_sheet:
         with atomic_write(path.with_suffix(".png")) as stream:
