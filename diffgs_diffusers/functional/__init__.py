@@ -1,1 +1,1 @@
-"""Pure tensor functions: no modules, no files, no state."""
+"""Pure functions of tensors and arrays, and how their kernels are compiled: no modules, no files, no state."""
