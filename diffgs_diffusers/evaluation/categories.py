@@ -1,4 +1,4 @@
-"""Which kind of furniture an object is: a small convolutional classifier over several views.
+"""Which kind of furniture an object is: a linear classifier on the silhouettes and edges of several views.
 
 It is trained on renders of the training split alone and shares nothing with the pipeline that it judges.
 """
@@ -6,12 +6,13 @@ It is trained on renders of the training split alone and shares nothing with the
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..gaussians import GaussianSplats
+from .shape_features import shape_features
 from .views import evaluation_cameras
 
 CATEGORIES = ("chair", "table", "sofa", "lamp", "bed", "cabinet")
@@ -42,9 +43,9 @@ def judged_category(noun: str, category: str) -> str | None:
     return category if category in CATEGORIES else OTHER
 
 
-def shape_views(splats: GaussianSplats, num_views: int = 8, size: int = VIEW_SIZE) -> Tensor:
+def shape_views(splats: GaussianSplats) -> Tensor:
     """[C, 2, H, W]: silhouette and brightness on white from the evaluation's cameras; hue plays no part."""
-    return shape_channels(splats.render(evaluation_cameras(size, num_views)))
+    return shape_channels(splats.render(evaluation_cameras(VIEW_SIZE)))
 
 
 def shape_channels(views: Tensor) -> Tensor:
@@ -54,37 +55,31 @@ def shape_channels(views: Tensor) -> Tensor:
     return torch.stack([alpha, brightness], dim=1).clamp(0, 1)
 
 
-class ViewClassifier(nn.Module):
-    """Four strided convolutions, the strongest response of each filter, and a linear layer.
+@dataclass(frozen=True)
+class CategoryClassifier:
+    """Multinomial logistic regression on the principal components of shape features.
+
+    Objects stand upright and face one way, as the dataset's and the pipeline's do, so every view has its own
+    features; with tens of objects a class this beats a convolutional network by far.
 
     Args:
-        num_classes: K.
-        width: filters of the first layer; doubled three times.
+        mean: [F] of the training features.
+        components: [F, D] principal directions, scaled to unit variance overall.
+        weight: [D, K] for the K classes of ``CLASSES``.
+        bias: [K].
     """
 
-    def __init__(self, num_classes: int = len(CLASSES), width: int = 24) -> None:
-        super().__init__()
-        widths = [2, width, 2 * width, 4 * width, 4 * width]
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(widths):
-            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
-        self.features = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(0.3)
-        self.head = nn.Linear(2 * widths[-1], num_classes)
+    mean: Tensor
+    components: Tensor
+    weight: Tensor
+    bias: Tensor
 
-    def forward(self, views: Tensor) -> Tensor:
-        """Logits [B, K] of views [B, 2, H, W], each judged by itself."""
-        features = self.features(views)
-        pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
-        return self.head(self.dropout(pooled))
+    def probabilities(self, views: Tensor) -> Tensor:
+        """[K] of one object, from its views [C, 2, H, W]; all classes are equally likely beforehand."""
+        features = shape_features(views[None])[0]
+        return ((features - self.mean) @ self.components @ self.weight + self.bias).softmax(dim=0)
 
-    @torch.no_grad()
-    def classify(self, views: Tensor) -> Tensor:
-        """Probabilities [K] of one object: the geometric mean over its views [C, 2, H, W].
-
-        Raises:
-            ValueError: in training mode, where dropout and batch statistics would make the answer random.
-        """
-        if self.training:
-            raise ValueError("`classify` needs the classifier in eval mode: call `.eval()` first.")
-        return self(views).log_softmax(dim=1).mean(dim=0).softmax(dim=0)
+    def judge(self, views: Tensor) -> tuple[str, str]:
+        """The most likely of the six categories, and of these and "other"."""
+        probabilities = self.probabilities(views)
+        return CATEGORIES[int(probabilities[: len(CATEGORIES)].argmax())], CLASSES[int(probabilities.argmax())]

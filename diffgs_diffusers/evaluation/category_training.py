@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ..cameras import orbit_cameras
 from ..data.augmentation import augment
 from ..data.dataset import GaussianObjectDataset
 from ..gaussians import GaussianSplats
+from ..io.atomic import atomic_write
 from ..training.clip_renders import thinned
-from .categories import CLASSES, VIEW_SIZE, ViewClassifier, judged_category, shape_channels, shape_views
+from .categories import CLASSES, CategoryClassifier, judged_category, shape_views
+from .shape_features import shape_features
 
 
 @dataclass(frozen=True)
@@ -27,26 +29,24 @@ class ClassifierTraining:
 
     Args:
         seed: of everything random.
-        variants: recoloured, stretched, thinned and jittered copies of each object.
-        views: views of each copy.
-        epochs: passes over all views.
-        batch_size: views per step.
-        learning_rate: peak of a one-cycle schedule.
+        variants: recoloured, stretched, thinned and jittered copies of each object beside itself.
+        num_components: principal components that are kept.
+        penalty: weight of the squared coefficients.
+        iterations: of L-BFGS, at most.
     """
 
     seed: int = 0
-    variants: int = 4
-    views: int = 4
-    epochs: int = 12
-    batch_size: int = 64
-    learning_rate: float = 2e-3
+    variants: int = 3
+    num_components: int = 256
+    penalty: float = 1e-2
+    iterations: int = 100
 
 
 def training_views(dataset: GaussianObjectDataset, training: ClassifierTraining) -> tuple[Tensor, Tensor]:
-    """Renders every object that has a clear category.
+    """Renders every object that has a clear category, and variants of it.
 
     Returns:
-        views [M, 2, H, W] uint8 and class indices [M].
+        views [M, C, 2, H, W] uint8 and class indices [M].
 
     Raises:
         ValueError: if the dataset is not the training split: a judge must not have seen what it is tested on.
@@ -54,26 +54,21 @@ def training_views(dataset: GaussianObjectDataset, training: ClassifierTraining)
     splits = {record.split for record in dataset.records}
     if splits != {"train"}:
         raise ValueError(f"The classifier is trained on the training split only, got {sorted(splits)}.")
-    images, labels = [], []
+    views, labels = [], []
     for index, record in enumerate(dataset.records):
         category = judged_category(record.noun, record.category)
         if category is None:
             continue
         generator = np.random.default_rng((training.seed, index))
         splats, materials = dataset.splats(index), dataset.material_ids(index)
+        shown = [splats]
         for _ in range(training.variants):
             count = int(len(splats) * generator.uniform(0.12, 0.5))
             variant, _caption = augment(thinned(splats, count), record, materials[:count], generator)
-            cameras = orbit_cameras(
-                training.views,
-                VIEW_SIZE,
-                elevation=generator.uniform(8.0, 35.0),
-                azimuth=generator.uniform(0.0, 360.0),
-            )
-            channels = shape_channels(jittered(variant, generator).render(cameras))
-            images.append((channels * 255).round().to(torch.uint8))
-        labels += [CLASSES.index(category)] * (training.variants * training.views)
-    return torch.cat(images), torch.tensor(labels)
+            shown.append(jittered(variant, generator))
+        views += [(shape_views(one) * 255).round().to(torch.uint8) for one in shown]
+        labels += [CLASSES.index(category)] * len(shown)
+    return torch.stack(views), torch.tensor(labels)
 
 
 def jittered(splats: GaussianSplats, generator: np.random.Generator, most: float = 0.008) -> GaussianSplats:
@@ -88,40 +83,45 @@ def jittered(splats: GaussianSplats, generator: np.random.Generator, most: float
     return replace(splats, means=splats.means + torch.from_numpy(offsets).to(splats.means))
 
 
-def fit_classifier(images: Tensor, labels: Tensor, training: ClassifierTraining) -> ViewClassifier:
-    """Minimises cross-entropy weighted towards rare classes; equal input gives an equal classifier.
+def fit_classifier(views: Tensor, labels: Tensor, training: ClassifierTraining) -> CategoryClassifier:
+    """Minimises the cross-entropy, every class counting the same; equal input gives an equal classifier.
 
     Args:
-        images: [M, 2, H, W] uint8.
+        views: [M, C, 2, H, W] uint8.
         labels: [M] class indices.
-        training: seed, epochs, batch size and learning rate.
-
-    Returns:
-        the classifier in eval mode.
+        training: settings.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training.seed)
-        classifier = ViewClassifier()
-        counts = torch.bincount(labels, minlength=len(CLASSES)).clamp(min=1)
-        weights = counts.float().rsqrt() / counts.float().rsqrt().mean()
-        optimizer = torch.optim.AdamW(classifier.parameters(), lr=training.learning_rate, weight_decay=1e-2)
-        steps = training.epochs * -(-len(labels) // training.batch_size)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, total_steps=steps)
-        classifier.train()
-        for _ in range(training.epochs):
-            for batch in torch.randperm(len(labels)).split(training.batch_size):
-                logits = classifier(images[batch].float() / 255)
-                loss = torch.nn.functional.cross_entropy(logits, labels[batch], weights, label_smoothing=0.05)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-    return classifier.eval()
+    features = torch.cat([shape_features(part.float() / 255) for part in views.split(64)])
+    mean = features.mean(dim=0)
+    components = _principal_directions(features - mean, training.num_components, training.seed)
+    scores = (features - mean) @ components
+    components, scores = components / scores.std(), scores / scores.std()
+    counts = torch.bincount(labels, minlength=len(CLASSES)).clamp(min=1).float()
+    weight = torch.zeros(scores.shape[1], len(CLASSES), requires_grad=True)
+    bias = torch.zeros(len(CLASSES), requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=training.iterations, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(scores @ weight + bias, labels, 1 / counts)
+        loss = loss + training.penalty * (weight**2).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return CategoryClassifier(mean, components, weight.detach(), bias.detach())
+
+
+def _principal_directions(centered: Tensor, count: int, seed: int) -> Tensor:
+    """[F, D] orthonormal basis of the main variation of [M, F] (randomised range finder, one power iteration)."""
+    count = min(count, *centered.shape)
+    probes = torch.randn(len(centered), count, generator=torch.Generator().manual_seed(seed))
+    return torch.linalg.qr(centered.T @ (centered @ (centered.T @ probes)))[0]
 
 
 def load_or_train_classifier(
     dataset: GaussianObjectDataset, cache_dir: str | Path, training: ClassifierTraining | None = None
-) -> ViewClassifier:
+) -> CategoryClassifier:
     """The classifier of this training set and these settings, from the cache folder if it is there.
 
     Args:
@@ -130,42 +130,48 @@ def load_or_train_classifier(
         training: settings.
     """
     training = training or ClassifierTraining()
-    key = json.dumps([asdict(training), [(record.id, record.noun, record.category) for record in dataset.records]])
-    path = Path(cache_dir) / f"category_classifier_{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
+    objects = [(record.id, record.noun, record.category) for record in dataset.records]
+    key = hashlib.sha256(json.dumps([asdict(training), objects]).encode()).hexdigest()[:12]
+    path = Path(cache_dir) / f"category_classifier_{key}.safetensors"
     if path.exists():
-        classifier = ViewClassifier()
-        classifier.load_state_dict(load_file(path))
-        return classifier.eval()
+        return CategoryClassifier(**load_file(path))
     classifier = fit_classifier(*training_views(dataset, training), training)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(classifier.state_dict(), partial)
-    partial.replace(path)
+    tensors = {field.name: getattr(classifier, field.name).contiguous() for field in fields(classifier)}
+    with atomic_write(path) as stream:
+        stream.write(save(tensors))
     return classifier
 
 
 def classifier_accuracy(
-    classifier: ViewClassifier, datasets: Sequence[GaussianObjectDataset]
-) -> Mapping[str, float | int | dict[str, str]]:
+    classifier: CategoryClassifier, datasets: Sequence[GaussianObjectDataset]
+) -> dict[str, Any]:
     """How often the classifier is right about objects that it has not seen.
 
     Returns:
-        ``accuracy`` over all objects with a clear category, ``accuracy_asked`` over those in the six asked
-        categories, ``num_objects``, ``num_asked``, and ``per_category`` as "right/all".
+        ``accuracy`` between the six categories and ``accuracy_with_other`` between these and "other", both over the
+        ``num_objects`` objects of the six; ``per_category`` as "right/all" of the first; ``accuracy_of_all`` over
+        the ``num_of_all`` objects of all seven classes.
     """
-    right: dict[str, list[bool]] = {name: [] for name in CLASSES}
+    right: dict[str, list[bool]] = {name: [] for name in CLASSES[:-1]}
+    strict: list[tuple[bool, bool]] = []  # right, and whether it is one of the six
     for dataset in datasets:
         for index, record in enumerate(dataset.records):
             category = judged_category(record.noun, record.category)
             if category is not None:
-                judged = CLASSES[int(classifier.classify(shape_views(dataset.splats(index))).argmax())]
-                right[category].append(judged == category)
-    asked = [value for name in CLASSES[:-1] for value in right[name]]
-    every = asked + right[CLASSES[-1]]
+                of_six, of_seven = classifier.judge(shape_views(dataset.splats(index)))
+                strict.append((of_seven == category, category in right))
+                if category in right:
+                    right[category].append(of_six == category)
     return {
-        "accuracy": float(np.mean(every)) if every else float("nan"),
-        "accuracy_asked": float(np.mean(asked)) if asked else float("nan"),
-        "num_objects": len(every),
-        "num_asked": len(asked),
+        "accuracy": _share([value for values in right.values() for value in values]),
+        "accuracy_with_other": _share([value for value, asked in strict if asked]),
+        "accuracy_of_all": _share([value for value, _ in strict]),
+        "num_objects": sum(len(values) for values in right.values()),
+        "num_of_all": len(strict),
         "per_category": {name: f"{sum(values)}/{len(values)}" for name, values in right.items()},
     }
+
+
+def _share(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else float("nan")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.augmentation import augment, recolor_material
-from ..data.captions import COLOR_NAMES, dominant_colors
+from ..data.captions import COLOR_NAMES, colors_in, dominant_colors
 from ..data.colors import random_shade
 from ..data.dataset import GaussianObjectDataset, ObjectRecord
 from ..gaussians import GaussianSplats
@@ -80,7 +80,7 @@ def judge_accuracy(
                 right["original"].append(judge.dominant(splats.render(cameras)) == colors[0])
             generator = np.random.default_rng((seed, index))
             copy, caption = augment(splats, record, dataset.material_ids(index), generator)
-            named = [word for word in caption.split() if word in COLOR_NAMES]
+            named = colors_in(caption, [record.noun, *record.names])
             if named:
                 right["recolored"].append(judge.dominant(copy.render(cameras)) == named[0])
     accuracies = {f"accuracy_{name}": sum(v) / len(v) if v else float("nan") for name, v in right.items()}

@@ -88,8 +88,8 @@ class ReferenceSet:
 
 
 def distance_summary(distances: Sequence[float]) -> dict[str, float]:
-    """Mean, median, 10th percentile and minimum."""
-    values = np.asarray(distances)
+    """Mean, median, 10th percentile and minimum; NaN where nothing was measured."""
+    values = np.asarray(distances if len(distances) else [np.nan])
     return {
         "mean": float(values.mean()),
         "median": float(np.median(values)),

@@ -47,10 +47,11 @@ def vae_markdown(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 def text_markdown(summary: Mapping[str, Any]) -> str:
     """The text table: right colours by colour, right categories by category, and all together."""
-    rows: list[list[Any]] = [["all", summary["color_accuracy"], summary["category_accuracy"]]]
-    rows += [[name, value, None] for name, value in summary["color_accuracy_by_color"].items()]
-    rows += [[name, None, value] for name, value in summary["category_accuracy_by_category"].items()]
-    return markdown_table(["asked", "colour right", "category right"], rows)
+    shares = ("color_accuracy", "category_accuracy", "category_accuracy_with_other")
+    rows: list[list[Any]] = [["all", *(summary[name] for name in shares)]]
+    rows += [[name, value, None, None] for name, value in summary["color_accuracy_by_color"].items()]
+    rows += [[name, None, value, None] for name, value in summary["category_accuracy_by_category"].items()]
+    return markdown_table(["asked", "colour right", "category right", 'category right, "other" allowed'], rows)
 
 
 def novelty_markdown(table: Mapping[str, Mapping[str, float]]) -> str:

@@ -13,7 +13,7 @@ from ..data.captions import compose_caption
 from ..extraction import EmptySurfaceError
 from ..gaussians import GaussianSplats
 from ..pipelines import DiffGSPipeline
-from .categories import CATEGORIES, CLASSES, ViewClassifier, shape_views
+from .categories import CATEGORIES, CategoryClassifier, shape_views
 from .colors import ColorJudge
 from .views import evaluation_cameras
 
@@ -49,7 +49,8 @@ class Verdict:
         color: asked.
         category: asked.
         seen_color: dominant colour of the render, "" for an empty object.
-        seen_category: the classifier's, "" for an empty object.
+        seen_category: the most likely of the six categories, "" for an empty object.
+        seen_class: the most likely of the six and "other", "" for an empty object.
         color_share: share of the object's pixels in the asked colour.
     """
 
@@ -59,6 +60,7 @@ class Verdict:
     category: str
     seen_color: str
     seen_category: str
+    seen_class: str
     color_share: float
 
 
@@ -94,18 +96,17 @@ def _decode(
 
 
 def judge_object(
-    splats: GaussianSplats | None, judge: ColorJudge, classifier: ViewClassifier
-) -> tuple[dict[str, float], str, str]:
-    """Shares of the colours, the dominant one and the category; the last two are "" for an empty object."""
+    splats: GaussianSplats | None, judge: ColorJudge, classifier: CategoryClassifier
+) -> tuple[dict[str, float], str, tuple[str, str]]:
+    """Shares of the colours, the dominant one, and the category of six and of seven; "" for an empty object."""
     if splats is None:
-        return dict.fromkeys(judge.names, 0.0), "", ""
+        return dict.fromkeys(judge.names, 0.0), "", ("", "")
     views = splats.render(evaluation_cameras(128))
-    category = CLASSES[int(classifier.classify(shape_views(splats)).argmax())]
-    return judge.shares(views), judge.dominant(views), category
+    return judge.shares(views), judge.dominant(views), classifier.judge(shape_views(splats))
 
 
 def text_grid(
-    pipe: DiffGSPipeline, judge: ColorJudge, classifier: ViewClassifier, settings: GridSettings
+    pipe: DiffGSPipeline, judge: ColorJudge, classifier: CategoryClassifier, settings: GridSettings
 ) -> Iterator[tuple[Verdict, GaussianSplats | None]]:
     """Generates and judges every colour × category × seed, prompt after prompt."""
     for category in settings.categories:
@@ -115,18 +116,21 @@ def text_grid(
                 pipe, prompt, settings.seeds, settings.num_gaussians, **dict(settings.options)
             )
             for seed, splats in zip(settings.seeds, objects, strict=True):
-                shares, seen_color, seen_category = judge_object(splats, judge, classifier)
-                verdict = Verdict(prompt, seed, color, category, seen_color, seen_category, shares[color])
+                shares, seen_color, seen = judge_object(splats, judge, classifier)
+                verdict = Verdict(prompt, seed, color, category, seen_color, *seen, shares[color])
                 yield verdict, splats
 
 
 def grid_summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Shares of right colours and categories: of all objects, and by what was asked."""
+    color_right = [v.color == v.seen_color for v in verdicts]
+    category_right = [v.category == v.seen_category for v in verdicts]
     return {
         "num_objects": len(verdicts),
-        "color_accuracy": _share([v.color == v.seen_color for v in verdicts]),
-        "category_accuracy": _share([v.category == v.seen_category for v in verdicts]),
-        "both_accuracy": _share([v.color == v.seen_color and v.category == v.seen_category for v in verdicts]),
+        "color_accuracy": _share(color_right),
+        "category_accuracy": _share(category_right),
+        "category_accuracy_with_other": _share([v.category == v.seen_class for v in verdicts]),
+        "both_accuracy": _share([a and b for a, b in zip(color_right, category_right, strict=True)]),
         "color_accuracy_by_color": {
             color: _share([v.seen_color == color for v in verdicts if v.color == color])
             for color in dict.fromkeys(v.color for v in verdicts)

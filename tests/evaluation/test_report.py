@@ -28,13 +28,14 @@ def test_text_markdown_has_a_row_for_each_word() -> None:
     summary = {
         "color_accuracy": 0.75,
         "category_accuracy": 0.5,
+        "category_accuracy_with_other": 0.25,
         "color_accuracy_by_color": {"red": 0.75},
         "category_accuracy_by_category": {"chair": 0.5},
     }
     assert text_markdown(summary).splitlines()[2:] == [
-        "| all | 0.7500 | 0.5000 |",
-        "| red | 0.7500 |  |",
-        "| chair |  | 0.5000 |",
+        "| all | 0.7500 | 0.5000 | 0.2500 |",
+        "| red | 0.7500 |  |  |",
+        "| chair |  | 0.5000 |  |",
     ]
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from diffgs_diffusers import DiffGSPipeline
-from diffgs_diffusers.evaluation.categories import ViewClassifier
+from diffgs_diffusers.evaluation.categories import CategoryClassifier
+from diffgs_diffusers.evaluation.category_training import ClassifierTraining, fit_classifier
 from diffgs_diffusers.evaluation.colors import ColorJudge
 from diffgs_diffusers.evaluation.text_grid import (
     GridSettings,
@@ -30,9 +31,10 @@ def judge() -> ColorJudge:
 
 
 @pytest.fixture(scope="module")
-def classifier() -> ViewClassifier:
-    torch.manual_seed(0)
-    return ViewClassifier().eval()
+def classifier() -> CategoryClassifier:
+    generator = torch.Generator().manual_seed(0)
+    views = torch.randint(0, 256, (14, 8, 2, 64, 64), generator=generator, dtype=torch.uint8)
+    return fit_classifier(views, torch.arange(14) % 7, ClassifierTraining())
 
 
 def test_an_object_is_that_of_a_call_of_its_own(tiny_pipeline: DiffGSPipeline) -> None:
@@ -56,12 +58,12 @@ def test_an_empty_object_is_none_and_no_error(tiny_pipeline: DiffGSPipeline) -> 
             bias.copy_(kept)
 
 
-def test_an_empty_object_is_neither_colour_nor_category(judge: ColorJudge, classifier: ViewClassifier) -> None:
-    assert judge_object(None, judge, classifier) == ({"red": 0.0, "blue": 0.0}, "", "")
+def test_an_empty_object_is_neither_colour_nor_category(judge: ColorJudge, classifier: CategoryClassifier) -> None:
+    assert judge_object(None, judge, classifier) == ({"red": 0.0, "blue": 0.0}, "", ("", ""))
 
 
 def test_the_grid_asks_every_combination(
-    tiny_pipeline: DiffGSPipeline, judge: ColorJudge, classifier: ViewClassifier
+    tiny_pipeline: DiffGSPipeline, judge: ColorJudge, classifier: CategoryClassifier
 ) -> None:
     settings = GridSettings(("red", "blue"), ("chair", "bed"), (0, 1), 24, (("num_inference_steps", 2),))
     grid: Iterator = text_grid(tiny_pipeline, judge, classifier, settings)
@@ -72,12 +74,13 @@ def test_the_grid_asks_every_combination(
 
 def test_summary_counts_what_was_asked() -> None:
     rows = [
-        ("red", "chair", "red", "chair"),
-        ("red", "bed", "red", "sofa"),
-        ("blue", "chair", "red", "chair"),
-        ("blue", "bed", "", ""),
+        ("red", "chair", "red", "chair", "chair"),
+        ("red", "bed", "red", "sofa", "sofa"),
+        ("blue", "chair", "red", "chair", "other"),
+        ("blue", "bed", "", "", ""),
     ]
     summary = grid_summary([Verdict("", 0, *row, 0.0) for row in rows])
     assert (summary["color_accuracy"], summary["category_accuracy"], summary["both_accuracy"]) == (0.5, 0.5, 0.25)
+    assert summary["category_accuracy_with_other"] == 0.25
     assert summary["color_accuracy_by_color"] == {"red": 1.0, "blue": 0.0}
     assert summary["category_accuracy_by_category"] == {"chair": 1.0, "bed": 0.0}
