@@ -1,6 +1,6 @@
 """Encodes a dataset folder with a trained Gaussian VAE, several augmented versions of each training object.
 
-accelerate launch training/encode_latents.py --pretrained_model_name_or_path RUN/vae --train_data_dir DATA \
+accelerate launch training/encode_latents.py --pretrained_model_name_or_path RUNS/vae/vae --train_data_dir DATA \
     --output_dir LATENTS
 
 Can be stopped and started again; splits the work over processes. Writes the latents' mean and standard deviation
@@ -23,12 +23,13 @@ from diffgs_diffusers.data.latents import latent_path, read_latents, write_index
 from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.training.encoding import (
     encode_versions,
+    metadata_digest,
     object_versions,
     weights_digest,
     write_latent_statistics,
 )
 from diffgs_diffusers.training.resuming import check_same_settings
-from diffgs_diffusers.training.setup import has_device
+from diffgs_diffusers.training.setup import process_state
 
 SPLITS = ("train", "validation")
 
@@ -67,11 +68,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.num_augmentations < 0 or args.batch_size < 1:
         parser.error("--num_augmentations must be at least 0 and --batch_size at least 1")
-    state = PartialState(cpu=not has_device())
+    state = process_state()
     folder = Path(args.pretrained_model_name_or_path)
     vae = GaussianVAE.from_pretrained(str(folder)).to(state.device).eval()
     settings = {
         "vae_sha256": weights_digest(folder),
+        "metadata_sha256": metadata_digest(args.train_data_dir),
         "num_augmentations": args.num_augmentations,
         "seed": args.seed,
         "save_logvar": args.save_logvar,

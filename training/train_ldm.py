@@ -1,7 +1,7 @@
 """Trains the latent denoiser on a latents folder made by encode_latents.py, with and without text in one model.
 
-accelerate launch training/train_ldm.py --train_data_dir LATENTS --pretrained_model_name_or_path RUN/clip \
-    --pretrained_vae_model_name_or_path RUN/vae --output_dir RUN/pipeline --mixed_precision bf16 --use_ema
+accelerate launch training/train_ldm.py --train_data_dir LATENTS --pretrained_model_name_or_path RUNS/clip/clip \
+    --pretrained_vae_model_name_or_path RUNS/vae/vae --output_dir RUNS/pipeline --mixed_precision bf16 --use_ema
 
 With a text encoder and a VAE given, the output folder is a whole pipeline for DiffGSPipeline.from_pretrained.
 """
@@ -25,7 +25,7 @@ from diffgs_diffusers.models import GaussianVAE, UNet1DConditionModel
 from diffgs_diffusers.pipelines import DiffGSPipeline
 from diffgs_diffusers.pipelines.conditioning import encode_texts
 from diffgs_diffusers.training.conditions import CaptionStates
-from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments
+from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments, require_data
 from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.objectives_diffusion import diffusion_loss, drop_conditions, sample_timesteps
 from diffgs_diffusers.training.sampling import build_dataloader
@@ -220,8 +220,7 @@ def build_validation(
 
 def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Ends with one line and exit code 2 before anything is loaded."""
-    if args.train_data_dir is None:
-        parser.error("--train_data_dir is needed: the folder made by encode_latents.py")
+    require_data(parser, args, "encode_latents.py")
     for name in ("condition_dropout", "plain_caption_probability"):
         if not 0 <= getattr(args, name) <= 1:
             parser.error(f"--{name} must be in [0, 1], got {getattr(args, name)}")
@@ -251,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples,
         args.train_batch_size,
         args.seed,
-        weights=[record.weight for record in latents.records],
+        weights=[record.weight for record in latents.records] if args.weighted_sampling else None,
         num_workers=args.dataloader_num_workers,
     )
     loss_fn = build_loss(args, components.scheduler, captions)

@@ -1,6 +1,9 @@
 """Trains the Gaussian VAE on a dataset folder made by prepare_data.py.
 
-accelerate launch training/train_vae.py --train_data_dir DATA --output_dir RUN --mixed_precision bf16 --use_ema
+accelerate launch training/train_vae.py --train_data_dir DATA --output_dir RUNS/vae --mixed_precision bf16 \
+    --use_ema
+
+RUNS/vae/vae then holds a GaussianVAE.
 """
 
 from __future__ import annotations
@@ -9,10 +12,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from diffgs_diffusers.data.dataset import GaussianObjectDataset
 from diffgs_diffusers.data.function_samples import FunctionSampleDataset, FunctionSampling
 from diffgs_diffusers.models import GaussianVAE
-from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments
+from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments, require_data
 from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.objectives_vae import VAELossWeights, vae_loss
 from diffgs_diffusers.training.sampling import build_dataloader
@@ -40,7 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def build_vae(args: argparse.Namespace) -> GaussianVAE:
-    """From a trained folder, a config file, or the defaults."""
+    """From a trained folder, a config file, or the defaults; new weights are reproducible by ``--seed``."""
+    torch.manual_seed(args.seed)
     if args.pretrained_model_name_or_path:
         return GaussianVAE.from_pretrained(args.pretrained_model_name_or_path)
     if args.vae_config:
@@ -49,7 +55,9 @@ def build_vae(args: argparse.Namespace) -> GaussianVAE:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_training_arguments(build_parser(), argv)
+    parser = build_parser()
+    args = parse_training_arguments(parser, argv)
+    require_data(parser, args, "prepare_data.py")
     vae = build_vae(args)
     sampling = FunctionSampling(args.num_queries, args.num_centers, args.encoder_gaussians)
     objects = GaussianObjectDataset(args.train_data_dir, split="train")
@@ -62,7 +70,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         sh_degree=vae.config.sh_degree,
         augmented=not args.no_augmentation,
     )
-    loader = build_dataloader(dataset, args.train_batch_size, args.seed, num_workers=args.dataloader_num_workers)
+    loader = build_dataloader(
+        dataset,
+        args.train_batch_size,
+        args.seed,
+        weights=[record.weight for record in objects.records] if args.weighted_sampling else None,
+        num_workers=args.dataloader_num_workers,
+    )
     weights = VAELossWeights(**{name: getattr(args, f"{name}_weight") for name in vars(VAELossWeights())})
 
     def loss_fn(model, batch, step, generator):  # type: ignore[no-untyped-def]
@@ -73,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for split in ("train", "validation"):
             shown = GaussianObjectDataset(args.train_data_dir, split=split)
             count = min(args.num_validation_objects, len(shown))
+            if count == 0:  # a small dataset holds nothing out
+                continue
             sheet = Path(args.output_dir) / "validation" / f"{split}-{step:06d}.png"
             values = validate_vae(model, [shown.splats(i) for i in range(count)], sheet_path=sheet)
             results.update({f"{split}_{name}": value for name, value in values.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from .colors import COLOR_NAMES
 from .nouns import is_plural
 
-__all__ = ["COLOR_NAMES", "compose_caption", "dominant_colors"]
+__all__ = ["COLOR_NAMES", "colors_in", "compose_caption", "dominant_colors"]
 
 # The share of the visible surface from which a second colour is worth a word.
 SECOND_COLOR_SHARE = 0.3
@@ -41,6 +42,22 @@ def compose_caption(noun: str, colors: Sequence[str], generator: np.random.Gener
     if generator is None:
         return templates[0]
     return templates[generator.choice(len(templates), p=_weights(len(templates)))]
+
+
+def colors_in(caption: str, names: Sequence[str]) -> list[str]:
+    """The colour names in a caption, in its order, apart from those that belong to the object's own name.
+
+    Args:
+        caption: from :func:`compose_caption`.
+        names: all that the object may be called.
+
+    Example:
+        >>> colors_in("a red and white orange tree", ["orange tree"])
+        ['red', 'white']
+    """
+    for name in sorted(names, key=len, reverse=True):
+        caption = re.sub(rf"\b{re.escape(name)}\b", " ", caption)
+    return [word for word in re.findall(r"[a-z]+", caption.lower()) if word in COLOR_NAMES]
 
 
 def dominant_colors(materials: Sequence[dict[str, Any]], category: str = "other") -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,13 @@ from ..gaussians import GaussianSplats
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
+
+
+class SampleKey(Protocol):
+    """Which object, and the seed of everything random about the sample."""
+
+    index: int
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,14 +19,7 @@ from ..functional.gaupf import (
 from ..gaussians import GaussianSplats
 from ..models.point_encoder import point_features
 from .augmentation import augment
-from .dataset import GaussianObjectDataset
-
-
-class SampleKey(Protocol):
-    """Which object, and the seed of everything random about the sample."""
-
-    index: int
-    seed: int
+from .dataset import GaussianObjectDataset, SampleKey
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,8 @@ def function_sample(
     means = splats.means.numpy()
     tree = cKDTree(means)
     queries = sample_queries(splats.means, sampling.num_queries, sampling.mix, generator)
-    distances = core_distances(queries, splats.means, splats.quats, splats.scales, tree, core)
+    limit = truncation + core * float(splats.scales.norm(dim=-1).max())
+    distances = core_distances(queries, splats.means, splats.quats, splats.scales, tree, core, limit=limit)
     chosen = torch.from_numpy(generator.integers(0, len(splats), sampling.num_centers))
     centers = splats.select(chosen)
     spacing = torch.from_numpy(local_spacing(means, means[chosen.numpy()], tree))

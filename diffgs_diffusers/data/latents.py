@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..io.atomic import atomic_write
+from .dataset import SampleKey
 
 FORMAT_VERSION = 1
 SETTINGS_NAME = "latents.json"
@@ -173,7 +174,10 @@ class LatentDataset:
         records = [LatentRecord(**json.loads(line)) for line in lines]
         self.records = [record for record in records if record.split == split]
         if not self.records:
-            raise ValueError(f"{root} has no latents of the {split!r} split.")
+            raise ValueError(
+                f"{root} has no latents of the {split!r} split: its dataset has no such object. Prepare more, or "
+                "train with --validation_steps 0 where none is held out."
+            )
         self._tensors = [read_latents(root, record.id)[1] for record in self.records]
         self.mean = torch.tensor(self.settings["latents_mean"])[:, None]
         self.std = torch.tensor(self.settings["latents_std"])[:, None]
@@ -217,13 +221,6 @@ def read_latent_settings(root: str | Path) -> dict[str, Any]:
             f"{path} has format {settings.get('format_version')}, this version reads format {FORMAT_VERSION}."
         )
     return settings
-
-
-class SampleKey(Protocol):
-    """Which object, and the seed of everything random about the sample."""
-
-    index: int
-    seed: int
 
 
 class LatentSamples(torch.utils.data.Dataset):

@@ -49,6 +49,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--train_data_dir", help="dataset folder")
     group.add_argument("--seed", type=int, default=0, help="decides data order, augmentation and noise")
     group.add_argument("--dataloader_num_workers", type=int, default=0)
+    group.add_argument("--weighted_sampling", action="store_true", help="draw near-identical objects less often")
     group.add_argument("--report_to", help="tracker of accelerate: tensorboard, wandb, …; none unless asked")
     group.add_argument("--logging_dir", default="logs", help="tracker folder inside --output_dir")
     group.add_argument("--logging_steps", type=int, default=50, help="steps between lines of stats.jsonl")
@@ -171,6 +172,12 @@ def check_training_arguments(parser: argparse.ArgumentParser, args: argparse.Nam
         parser.error(f"--ema_decay must be in [0, 1), got {args.ema_decay}")
     if args.push_to_hub and not args.hub_model_id:
         parser.error("--push_to_hub needs --hub_model_id owner/name")
+
+
+def require_data(parser: argparse.ArgumentParser, args: argparse.Namespace, made_by: str) -> None:
+    """Ends with one line and exit code 2 without ``--train_data_dir``; `made_by` names the script that fills it."""
+    if args.train_data_dir is None:
+        parser.error(f"--train_data_dir is needed: the folder made by {made_by}")
 
 
 def config_dict(args: argparse.Namespace) -> dict[str, Any]:

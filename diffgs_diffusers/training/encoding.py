@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..data.augmentation import augment
-from ..data.captions import COLOR_NAMES, compose_caption
-from ..data.dataset import GaussianObjectDataset, ObjectRecord
+from ..data.captions import colors_in, compose_caption
+from ..data.dataset import GaussianObjectDataset, ObjectRecord, read_settings
 from ..data.latents import LatentRecord
 from ..gaussians import GaussianSplats
 from ..models import GaussianVAE
@@ -64,18 +63,6 @@ def _variants(caption: str, names: Sequence[str], generator: np.random.Generator
     return list(dict.fromkeys([caption, *composed]))
 
 
-def colors_in(caption: str, names: Sequence[str]) -> list[str]:
-    """The colour names in a caption, in its order, apart from those that belong to the object's own name.
-
-    Example:
-        >>> colors_in("a red and white orange tree", ["orange tree"])
-        ['red', 'white']
-    """
-    for name in sorted(names, key=len, reverse=True):
-        caption = re.sub(rf"\b{re.escape(name)}\b", " ", caption)
-    return [word for word in re.findall(r"[a-z]+", caption.lower()) if word in COLOR_NAMES]
-
-
 @torch.no_grad()
 def encode_versions(vae: GaussianVAE, versions: Sequence[GaussianSplats], batch_size: int) -> tuple[Tensor, Tensor]:
     """Posterior mean and log variance [V, C, L] of V objects, on the CPU in float32."""
@@ -100,6 +87,16 @@ def weights_digest(folder: str | Path) -> str:
     for path in paths:
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def metadata_digest(root: str | Path) -> str:
+    """SHA-256 of a dataset's records: the captions and splits that latents carry must be those that hold now.
+
+    Raises:
+        FileNotFoundError: if the folder is not a dataset.
+    """
+    read_settings(root)
+    return hashlib.sha256((Path(root) / "metadata.jsonl").read_bytes()).hexdigest()
 
 
 def write_latent_statistics(folder: str | Path, mean: Sequence[float], std: Sequence[float]) -> None:

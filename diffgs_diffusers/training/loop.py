@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import DistributedType
 from accelerate.utils import broadcast, send_to_device
 from diffusers.optimization import get_scheduler
 from torch.utils.data import DataLoader
@@ -54,7 +53,7 @@ class Trainer:
         find_unused_parameters: For models whose steps may leave parameters without gradient under DDP.
 
     Raises:
-        ValueError: If the dataloader is not in seeded order, or EMA is asked for with sharded parameters.
+        ValueError: If the dataloader is not in seeded order, or the launcher shards parameters.
     """
 
     def __init__(
@@ -80,10 +79,8 @@ class Trainer:
         self.output_dir = Path(args.output_dir)
         self.statistics = RunningStatistics()
         self.step = self.samples_seen = 0
-        self.validated_step = -1
+        self.validated_step = self.saved_step = -1
         self.accelerator = build_accelerator(args, find_unused_parameters)
-        if args.use_ema and self.accelerator.distributed_type == DistributedType.FSDP:
-            raise ValueError("--use_ema needs whole parameters in every process: use DDP, or drop --use_ema")
         if args.gradient_checkpointing:
             enable_gradient_checkpointing(model)
         optimizer = build_optimizer(args, model)
@@ -155,6 +152,7 @@ class Trainer:
         with self.statistics.paused():
             if args.checkpointing_steps and self.step % args.checkpointing_steps == 0:
                 self._check_finite("loss", terms["loss"])
+                self._check_finite_weights()
                 self.save_checkpoint()
             if args.validation_steps and self.step % args.validation_steps == 0:
                 self.validate()
@@ -186,6 +184,11 @@ class Trainer:
                 "then go on with --resume_from_checkpoint latest"
             )
 
+    def _check_finite_weights(self) -> None:
+        """A step can break the weights after a loss that was still fine; such a checkpoint could not go on."""
+        norms = [parameter.detach().float().norm() for parameter in self.unwrapped_model.parameters()]
+        self._check_finite("the norm of the weights", torch.stack(norms).sum())
+
     def validate(self) -> None:
         """Calls ``validate_fn`` with the averaged weights on the main process and logs its numbers."""
         if self.validate_fn is not None and self.accelerator.is_main_process:
@@ -205,6 +208,7 @@ class Trainer:
         path = checkpointing.save_checkpoint(self.accelerator, self.output_dir, state, self._export)
         if self.accelerator.is_main_process:
             checkpointing.rotate_checkpoints(self.output_dir, self.args.checkpoints_total_limit)
+        self.saved_step = self.step
         return path
 
     def _export(self, folder: Path) -> None:
@@ -219,6 +223,7 @@ class Trainer:
             state = checkpointing.read_checkpoint_state(path)
             self.accelerator.load_state(str(path))
             self.step, self.samples_seen = state.step, state.samples_seen
+            self.saved_step = self.step if path.parent.resolve() == self.output_dir.resolve() else -1
             self.ema.load(path / self.name, state.ema_step)
             logger.info("resumed from %s at step %d", path, self.step)
         if self.accelerator.is_main_process:
@@ -246,6 +251,12 @@ class Trainer:
         return bool(broadcast(flag).item())
 
     def _prepare_folder(self) -> None:
+        if not self.args.resume_from_checkpoint and checkpointing.list_checkpoints(self.output_dir):
+            raise ValueError(
+                f"{self.output_dir} holds checkpoints of an earlier run: go on with --resume_from_checkpoint "
+                "latest, or give another --output_dir"
+            )
+        self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             save_config(self.args, self.output_dir / f"{self.name}_training_config.json")
@@ -272,7 +283,7 @@ class Trainer:
             self._log_statistics()
         if self.args.validation_steps and self.validated_step != self.step:
             self.validate()
-        if not checkpointing.checkpoint_path(self.output_dir, self.step).exists():
+        if self.saved_step != self.step:
             self.save_checkpoint()
         if self.accelerator.is_main_process:
             self._export(self.output_dir)

@@ -68,10 +68,12 @@ def snr_weights(scheduler: DDPMScheduler, timesteps: Tensor, gamma: float | None
     """
     if gamma is None:
         return torch.ones(timesteps.shape, device=timesteps.device)
-    alphas_cumprod = scheduler.alphas_cumprod.to(timesteps.device)[timesteps].double()
+    # For the whole schedule on the CPU: not every device has double precision.
+    alphas_cumprod = scheduler.alphas_cumprod.cpu().double()
     snr = (alphas_cumprod / (1 - alphas_cumprod)).clamp(min=1e-12)
     divisor = {"epsilon": snr, "sample": torch.ones_like(snr), "v_prediction": snr + 1}
-    return (snr.clamp(max=gamma) / divisor[scheduler.config.prediction_type]).float()
+    weights = (snr.clamp(max=gamma) / divisor[scheduler.config.prediction_type]).float()
+    return weights.to(timesteps.device)[timesteps]
 
 
 def sample_timesteps(scheduler: DDPMScheduler, batch_size: int, generator: torch.Generator) -> Tensor:

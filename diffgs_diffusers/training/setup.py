@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
-from accelerate.utils import ProjectConfiguration
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType, PartialState
+from accelerate.utils import ProjectConfiguration, parse_flag_from_env
 from diffusers.models.attention_processor import AttnProcessor
 
 from ..models import UNet1DConditionModel
 
+SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+
 
 def build_accelerator(args: argparse.Namespace, find_unused_parameters: bool = False) -> Accelerator:
-    """The accelerator of a run; its learning-rate schedule counts optimiser steps."""
-    return Accelerator(
-        # Without this, accelerate runs every process of a torchrun on CPU as if it were alone.
+    """The accelerator of a run; its learning-rate schedule counts optimiser steps.
+
+    Raises:
+        ValueError: If the launcher shards parameters.
+    """
+    process_state()
+    accelerator = Accelerator(
         cpu=not has_device(),
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         mixed_precision=args.mixed_precision,
@@ -27,10 +34,28 @@ def build_accelerator(args: argparse.Namespace, find_unused_parameters: bool = F
         step_scheduler_with_optimizer=False,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)],
     )
+    if accelerator.distributed_type in SHARDING:
+        raise ValueError(
+            f"{accelerator.distributed_type.value} shards parameters, and averaging and export need them whole in "
+            "every process: launch with --multi_gpu; these models fit on one device"
+        )
+    return accelerator
+
+
+# The others wait while the main process validates, saves or uploads; NCCL's own limit is ten minutes.
+PATIENCE = timedelta(hours=3)
+
+
+def process_state() -> PartialState:
+    """Which process of how many this is, and its device; the first call joins the others."""
+    # Without `cpu`, accelerate runs every process of a torchrun on CPU as if it were alone.
+    return PartialState(cpu=not has_device(), timeout=PATIENCE)
 
 
 def has_device() -> bool:
-    """Whether this machine has a CUDA, XPU, NPU or Apple device that PyTorch can use."""
+    """Whether there is a CUDA, XPU, NPU or Apple device to use: none under ``accelerate launch --cpu``."""
+    if parse_flag_from_env("ACCELERATE_USE_CPU"):
+        return False
     if hasattr(torch, "accelerator"):
         return torch.accelerator.is_available()
     return torch.cuda.is_available() or torch.backends.mps.is_available()
@@ -38,7 +63,7 @@ def has_device() -> bool:
 
 def default_device() -> torch.device:
     """The device that :func:`build_accelerator` will put this process's model on."""
-    return PartialState(cpu=not has_device()).device
+    return process_state().device
 
 
 # With up to this many positions, plain attention beats the fused kernel in a training step.

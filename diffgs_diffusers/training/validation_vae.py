@@ -25,7 +25,7 @@ def validate_vae(
     size: int = 128,
     sheet_path: Path | None = None,
 ) -> dict[str, float]:
-    """Renders objects, their attributes at the true centres and their extraction, and compares.
+    """Renders objects, their attributes at the true centres and their extraction, and compares, in full precision.
 
     Args:
         vae: in eval mode.
@@ -38,6 +38,14 @@ def validate_vae(
         mean PSNR in dB as ``psnr_centers`` and ``psnr_extracted``; an object without any surface counts as the
         empty image that it is.
     """
+    # The trainer validates under autocast, but half precision cannot place points finely enough.
+    with torch.autocast(vae.device.type, enabled=False):
+        return _validate(vae, objects, num_gaussians, size, sheet_path)
+
+
+def _validate(
+    vae: GaussianVAE, objects: Sequence[GaussianSplats], num_gaussians: int, size: int, sheet_path: Path | None
+) -> dict[str, float]:
     cameras = orbit_cameras(4, size)
     rows, centers, extracted = [], [], []
     for splats in objects:

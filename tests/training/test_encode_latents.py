@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from diffgs_diffusers.data.captions import colors_in
 from diffgs_diffusers.data.dataset import GaussianObjectDataset
 from diffgs_diffusers.data.latents import LatentDataset, latent_path, read_latents
 from diffgs_diffusers.models import GaussianVAE
-from diffgs_diffusers.training.encoding import colors_in, object_versions, weights_digest
+from diffgs_diffusers.training.encoding import object_versions, weights_digest
 
 AUGMENTATIONS = 3
 

@@ -169,6 +169,30 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(make_trainer
     assert not (tmp_path / "run" / "checkpoint-4").exists()
 
 
+def test_weights_that_are_not_finite_are_never_saved(make_trainer, denoising_loss, tmp_path):
+    """The loss of a step says nothing about the weights after it."""
+
+    def breaking_loss(model, batch, step, generator):
+        terms = denoising_loss(model, batch, step, generator)
+        if step == 3:
+            model.conv_out.weight.data.fill_(float("inf"))
+        return {"loss": terms["loss"]}
+
+    with pytest.raises(RuntimeError, match=r"norm of the weights is (inf|nan) at step 4"):
+        make_trainer("--logging_steps=100", loss_fn=breaking_loss).run()
+    assert (tmp_path / "run" / "checkpoint-2").is_dir()
+    assert not (tmp_path / "run" / "checkpoint-4").exists()
+
+
+def test_a_new_run_does_not_mix_with_the_checkpoints_of_another(make_trainer, tmp_path):
+    """Rotation would keep the older run's later checkpoints and delete the new ones."""
+    make_trainer().run()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with pytest.raises(ValueError, match="checkpoints of an earlier run"):
+        make_trainer("--max_train_steps=3").run()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
 def test_a_damaged_checkpoint_is_refused(make_trainer, tmp_path):
     make_trainer().run()
     optimizer = tmp_path / "run" / "checkpoint-6" / "optimizer.bin"

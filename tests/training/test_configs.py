@@ -1,0 +1,25 @@
+"""The configurations of the shipped checkpoint are arguments that their scripts take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diffgs_diffusers.training.config import parse_training_arguments
+from tests.training.conftest import load_script
+
+CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_configurations_parse_and_can_go_on(path):
+    parser = load_script(f"train_{path.stem.partition('_')[0]}").build_parser()
+    args = parse_training_arguments(parser, ["--config", str(path), "--output_dir", "run"])
+    assert args.resume_from_checkpoint == "latest"
+    # near-identical objects must not crowd out the others where captions are learned
+    assert args.weighted_sampling or path.stem.startswith("vae")
+
+
+def test_every_trained_part_has_one():
+    assert [path.stem for path in CONFIGS] == ["clip_furniture", "ldm_furniture", "vae_furniture"]
