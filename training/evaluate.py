@@ -49,6 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tables", default=",".join(TABLES), help=f"some of {','.join(TABLES)}")
     parser.add_argument("--cache_dir", default="~/.cache/diffgs_diffusers", help="keeps the trained judge")
     parser.add_argument("--pictures", help="folder for picture sheets of the text and novelty tables")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of the pipeline")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--counts", type=int, nargs="+", default=[4096, 10_000, 50_000, 200_000])
     parser.add_argument("--num_objects", type=int, default=40, help="objects of each split in the VAE table")
@@ -161,10 +162,11 @@ def _picture(splats: GaussianSplats | None) -> torch.Tensor:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    pipe = DiffGSPipeline.from_pretrained(args.model)
+    pipe = DiffGSPipeline.from_pretrained(args.model).to(args.device)
     pipe.set_progress_bar_config(disable=True)
     tables = {"vae": vae_table, "text": text_table, "novelty": novelty_table}
-    places = ("model", "data", "output", "cache_dir", "pictures", "tables")  # of one machine, or said elsewhere
+    # of one machine, or said elsewhere
+    places = ("model", "data", "output", "cache_dir", "pictures", "tables", "device")
     settings = {name: value for name, value in vars(args).items() if name not in places}
     for name in args.tables:
         results = tables[name](args, pipe)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 
 from diffgs_diffusers.data.preparation import PreparationSettings
 from diffgs_diffusers.data.runner import prepare_dataset
@@ -25,7 +26,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help=".sh3f libraries, meshes, folders of them, or folders of views with a transforms.json",
     )
     parser.add_argument("--output_dir", required=True, help="dataset folder; an interrupted run goes on from here")
-    parser.add_argument("--limit", type=int, help="prepare only this many objects, evenly chosen")
+    parser.add_argument(
+        "--limit", type=int, help="prepare only this many objects, evenly chosen, and split only these"
+    )
     parser.add_argument("--num_gaussians", type=int, default=defaults.num_gaussians, help="per object")
     parser.add_argument("--resolution", type=int, default=defaults.resolution, help="pixels of the fitted views")
     parser.add_argument("--num_views", type=int, default=defaults.num_views, help="views that are fitted")
@@ -61,10 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         records = prepare_dataset(
             sources, args.output_dir, settings, num_processes=args.num_processes, overwrite=args.overwrite
         )
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, OSError, ImportError, MemoryError, BrokenProcessPool) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(summarize(records))
+    if not any(record.status == "ok" for record in records):
+        print("error: none of the objects can be used; the reasons are above", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -44,7 +45,8 @@ def prepare_dataset(
         The records of every finished object.
 
     Raises:
-        ValueError: if the folder was made with other settings.
+        ValueError: if the folder was made with other settings, or a launcher's processes are to overwrite it.
+        BrokenProcessPool: if a worker process died.
     """
     try:
         from tqdm import tqdm
@@ -52,7 +54,9 @@ def prepare_dataset(
         raise ImportError("Preparing data needs tqdm: pip install 'diffgs-diffusers[data]'.") from error
     root = Path(output_dir)
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    open_dataset(root, settings, overwrite and rank == 0)
+    if overwrite and world_size > 1:
+        raise ValueError("One process must not delete what another has just made: overwrite without a launcher.")
+    open_dataset(root, settings, overwrite)
     mine = [source for source in sources[rank::world_size] if not is_done(root, source)]
     # in mixed order, so that an unfinished dataset is a fair sample of the whole
     random.Random(settings.seed).shuffle(mine)
@@ -82,6 +86,11 @@ def _work(
     try:
         for future in as_completed([pool.submit(prepare_object, task) for task in tasks]):
             yield future.result()
+    except BrokenProcessPool as error:
+        raise BrokenProcessPool(
+            "A worker process died, most often for want of memory. What is finished stays: run again with fewer "
+            "processes."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -94,8 +103,8 @@ def prepare_object(task: tuple[ObjectSource, Path, PreparationSettings]) -> str:
             prepared = prepare_views(source.path, source.id, settings)
         else:
             prepared = prepare_mesh(source.load(), source.id, settings)
-    except ImportError:
-        # the fault of the installation, not of the object
+    except (ImportError, MemoryError):
+        # the fault of the machine, not of the object
         raise
     except Exception as error:  # noqa: BLE001  # one broken file among hundreds must not end the run
         write_left_out(root, source, f"{type(error).__name__}: {error}")

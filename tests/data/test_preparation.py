@@ -110,6 +110,15 @@ def test_processes_of_a_launcher_share_the_work(
         assert {record.id for record in records} == expected
 
 
+def test_a_launchers_processes_do_not_overwrite(
+    prepared: Path, cube_library: Path, tiny_settings: PreparationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="without a launcher"):
+        prepare_dataset(find_sources([cube_library]), prepared, tiny_settings, overwrite=True)
+    assert validate_dataset(prepared).valid
+
+
 def test_worker_processes_give_the_same_objects(
     prepared: Path, cube_library: Path, tiny_settings: PreparationSettings, tmp_path: Path
 ) -> None:
@@ -185,6 +194,17 @@ def test_the_script_prepares_and_validates(
     assert "1 ok, 0 left out" in capsys.readouterr().out
     assert script.main([*arguments, "--validate"]) == 0
     assert "the dataset is sound" in capsys.readouterr().out
+
+
+def test_the_script_fails_where_nothing_can_be_used(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "points.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n")
+    assert script.main(["--source", str(tmp_path / "points.obj"), "--output_dir", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert "no faces" in printed.out
+    assert printed.err.splitlines()[-1].startswith("error: none of the objects can be used")
+    assert not list((tmp_path / "out" / "objects").iterdir())
 
 
 def test_the_script_refuses_in_one_line_before_any_work(
