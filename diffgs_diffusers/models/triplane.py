@@ -115,10 +115,10 @@ class TriplaneEncoder(nn.Module):
         self.middle = _middle(previous, num_attention_blocks, latent_resolution)
         self.norm_out = nn.GroupNorm(8, previous)
         self.conv_out = nn.Conv2d(previous, 2 * latent_channels, 1)
-        with torch.no_grad():
-            # A sharp posterior at the start: what is weak in the input (hue beside brightness) has to get through
-            # the noise before it can grow.
-            self.conv_out.bias[latent_channels:] = -4.0
+        # A sharp posterior at the start: what is weak in the input (hue beside brightness) has to get through the
+        # noise before it can grow.
+        start = torch.tensor([0.0, -4.0]).repeat_interleave(latent_channels)
+        self.conv_out.bias = nn.Parameter(start)
 
     def forward(self, planes: Tensor) -> Tensor:
         hidden = self.conv_in(self.fold(planes.flatten(0, 1)))

@@ -22,9 +22,9 @@ def check_count(name: str, value: Any, maximum: int | None = None) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"`{name}` must be an integer, got {value!r} ({type(value).__name__}).")
-    if value < 1:
+    if int(value) < 1:
         raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    if maximum is not None and value > maximum:
+    if maximum is not None and int(value) > maximum:
         raise ValueError(f"`{name}` must be at most {maximum} with this scheduler, got {value}.")
 
 
