@@ -20,6 +20,9 @@ from .functional.poisson_disk import progressive_poisson_disk
 from .gaussians import GaussianSplats
 from .models.autoencoder_gaussian import GaussianVAE
 
+_DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
+_MOST_TRIES = 8  # points drawn per candidate wanted, before a search that hardly finds surface gives up
+
 
 @dataclass(frozen=True)
 class ExtractionConfig:
@@ -130,12 +133,13 @@ def gaussians_at(vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: in
         chunk_size: points evaluated at once.
     """
     positions = means.detach().cpu().numpy()
-    spacing = torch.from_numpy(local_spacing(positions, tree=cKDTree(positions))).to(means)
+    tree = cKDTree(positions)
     parts = []
     for start in range(0, len(means), chunk_size):
         part = means[start : start + chunk_size]
+        spacing = torch.from_numpy(local_spacing(positions, positions[start : start + chunk_size], tree)).to(part)
         sh, scales, quats, opacities = (value[0] for value in vae.heads.attributes(planes[None], part[None]))
-        scales = scales * spacing[start : start + chunk_size, None]
+        scales = scales * spacing[:, None]
         parts.append(GaussianSplats(part, quats, scales, opacities, sh[:, :1], sh[:, 1:]))
     return GaussianSplats.concatenate(parts)
 
@@ -170,17 +174,16 @@ def _candidates(
     generator: torch.Generator,
     config: ExtractionConfig,
 ) -> Tensor:
-    """[M, 3] points on the surface, scattered at random; M ≥ ``wanted`` unless hardly any point arrives."""
-    found = [planes.new_zeros(0, 3, dtype=torch.float32)]
-    count = 0
-    for _ in range(8):  # each round keeps a share of its points; thin shapes need several
-        if count >= wanted or len(cells.centers) == 0:
-            break
-        points = _random_points(cells, wanted, generator)
+    """[M, 3] points on the surface, scattered at random; M = ``wanted`` unless hardly any point arrives."""
+    found = planes.new_empty(wanted, 3, dtype=torch.float32)
+    count = tried = 0
+    while count < wanted and tried < _MOST_TRIES * wanted and len(cells.centers):
+        points = _random_points(cells, _DRAW, generator)
         moved = _in_chunks(lambda part: _move_uphill(vae, planes, part, config), points, config.chunk_size)
-        found.append(moved[moved[:, 3] >= config.threshold, :3])
-        count += len(found[-1])
-    return torch.cat(found)
+        arrived = moved[moved[:, 3] >= config.threshold, :3][: wanted - count]
+        found[count : count + len(arrived)] = arrived
+        count, tried = count + len(arrived), tried + len(points)
+    return found[:count]
 
 
 def _random_points(cells: Cells, count: int, generator: torch.Generator) -> Tensor:

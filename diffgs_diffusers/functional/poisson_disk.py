@@ -31,16 +31,20 @@ def progressive_poisson_disk(points: np.ndarray, num_points: int) -> np.ndarray:
     """
     if len(points) < num_points:
         raise ValueError(f"Cannot take {num_points} of {len(points)} points.")
-    taken = np.empty(num_points, np.int64)
-    free = np.arange(len(points))
+    # A million points come with four million candidates: 32-bit numbers, and one set of buffers for all passes.
+    index_type = np.int32 if len(points) < 2**31 else np.int64
+    points = np.ascontiguousarray(points, np.float32)
+    free, taken = np.arange(len(points), dtype=index_type), np.empty(num_points, index_type)
+    head = np.empty(1 << (2 * num_points - 1).bit_length(), index_type)
+    following = np.empty(num_points, index_type)
     count, radius = 0, START_RADIUS
-    points = np.ascontiguousarray(points, np.float64)
     while count < num_points and radius > 1e-6:
-        count, free = _kernel()(points, free, taken, count, radius)
+        count, left = _kernel()(points, free, taken, count, radius, head, following)
+        free = free[:left]
         radius *= SHRINK
     missing = num_points - count  # only coincident points are left
     taken[count:] = free[:missing]
-    return taken
+    return taken.astype(np.int64)
 
 
 @cache
@@ -52,28 +56,27 @@ def _kernel() -> Callable[..., Any]:
     return kernel(_dart_pass, fastmath=False)
 
 
-def _dart_pass(points, free, taken, count, radius):  # type: ignore[no-untyped-def]
-    """One pass over the free points; returns the new count and the points still free."""
-    size = 1
-    while size < 2 * taken.shape[0]:
-        size *= 2
-    head = np.full(size, -1, np.int64)
-    following = np.full(taken.shape[0], -1, np.int64)
+def _dart_pass(points, free, taken, count, radius, head, following):  # type: ignore[no-untyped-def]
+    """One pass over the free points, which moves those still free to the front; counts of taken and free points.
+
+    ``head`` and ``following`` are a hash table of the taken points by grid cell, one list for each hash.
+    """
+    mask = head.shape[0] - 1
+    head[:] = -1
     inverse, radius2 = 1.0 / radius, radius * radius
     for slot in range(count):
         point = points[taken[slot]]
         x = np.int64(np.floor(point[0] * inverse))
         y = np.int64(np.floor(point[1] * inverse))
         z = np.int64(np.floor(point[2] * inverse))
-        key = ((x * 73856093) ^ (y * 19349663) ^ (z * 83492791)) & (size - 1)
+        key = ((x * 73856093) ^ (y * 19349663) ^ (z * 83492791)) & mask
         following[slot] = head[key]
         head[key] = slot
     left = 0
-    rest = np.empty_like(free)
     for position in range(free.shape[0]):
         index = free[position]
         if count == taken.shape[0]:
-            rest[left] = index
+            free[left] = index
             left += 1
             continue
         px, py, pz = points[index, 0], points[index, 1], points[index, 2]
@@ -85,7 +88,7 @@ def _dart_pass(points, free, taken, count, radius):  # type: ignore[no-untyped-d
         near = False
         for cell in range(27):
             cx, cy, cz = x + cell // 9 - 1, y + (cell // 3) % 3 - 1, z + cell % 3 - 1
-            slot = head[((cx * 73856093) ^ (cy * 19349663) ^ (cz * 83492791)) & (size - 1)]
+            slot = head[((cx * 73856093) ^ (cy * 19349663) ^ (cz * 83492791)) & mask]
             while slot >= 0 and not near:
                 other = points[taken[slot]]
                 dx, dy, dz = other[0] - px, other[1] - py, other[2] - pz
@@ -94,12 +97,12 @@ def _dart_pass(points, free, taken, count, radius):  # type: ignore[no-untyped-d
             if near:
                 break
         if near:
-            rest[left] = index
+            free[left] = index
             left += 1
         else:
-            key = ((x * 73856093) ^ (y * 19349663) ^ (z * 83492791)) & (size - 1)
+            key = ((x * 73856093) ^ (y * 19349663) ^ (z * 83492791)) & mask
             taken[count] = index
             following[count] = head[key]
             head[key] = count
             count += 1
-    return count, rest[:left].copy()
+    return count, left
