@@ -32,6 +32,11 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("model")
     group.add_argument("--vae_config", help="GaussianVAE config.json; the class's defaults without it")
     group.add_argument("--pretrained_model_name_or_path", help="folder of a GaussianVAE to start from")
+    group.add_argument(
+        "--freeze_encoder",
+        action="store_true",
+        help="train decoder and heads only; latents made before, and a denoiser trained on them, stay valid",
+    )
     group = parser.add_argument_group("samples and loss")
     group.add_argument("--num_queries", type=int, default=6144, help="GauPF queries per object and step")
     group.add_argument("--num_centers", type=int, default=2048, help="centres per object and step")
@@ -48,7 +53,11 @@ def build_vae(args: argparse.Namespace) -> GaussianVAE:
     """From a trained folder, a config file, or the defaults; new weights are reproducible by ``--seed``."""
     torch.manual_seed(args.seed)
     if args.pretrained_model_name_or_path:
-        return GaussianVAE.from_pretrained(args.pretrained_model_name_or_path)
+        vae = GaussianVAE.from_pretrained(args.pretrained_model_name_or_path, torch_dtype=torch.float32)
+        if args.freeze_encoder:
+            vae.point_encoder.requires_grad_(False)
+            vae.encoder.requires_grad_(False)
+        return vae
     if args.vae_config:
         return GaussianVAE.from_config(GaussianVAE._dict_from_json_file(args.vae_config))
     return GaussianVAE()
@@ -58,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = build_parser()
     args = parse_training_arguments(parser, argv)
     require_data(parser, args, "prepare_data.py")
+    if args.freeze_encoder and not args.pretrained_model_name_or_path:
+        parser.error("--freeze_encoder needs --pretrained_model_name_or_path: a new encoder has to be trained")
     vae = build_vae(args)
     sampling = FunctionSampling(args.num_queries, args.num_centers, args.encoder_gaussians)
     objects = GaussianObjectDataset(args.train_data_dir, split="train")

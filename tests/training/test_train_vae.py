@@ -45,6 +45,20 @@ def test_training_writes_a_vae_statistics_and_pictures(train_vae, words, tmp_pat
     assert not torch.allclose(first, second, atol=0.02), "another seed begins with other weights"
 
 
+def test_a_frozen_encoder_keeps_latents_valid(train_vae, words, vae_folder, tmp_path, capsys):
+    train_vae.main([*words, f"--pretrained_model_name_or_path={vae_folder}", "--freeze_encoder", "--use_ema"])
+    before, after = (GaussianVAE.from_pretrained(path) for path in (vae_folder, tmp_path / "run" / "vae"))
+    changed = {
+        name.split(".")[0]
+        for name, value in after.state_dict().items()
+        if not torch.equal(value, before.state_dict()[name])
+    }
+    assert changed == {"decoder", "heads"}
+    with pytest.raises(SystemExit):
+        train_vae.main([*words, "--freeze_encoder"])
+    assert "--freeze_encoder needs --pretrained_model_name_or_path" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_weights_of_objects_count_when_asked_for(train_vae, words, monkeypatch, weighted):
     loaders = []
