@@ -32,7 +32,7 @@ class ExtractionConfig:
         start_resolution: cells along a side at the octree's first level.
         octree_depth: how often they are halved.
         threshold: least GauPF of a point that counts as surface.
-        refinement_steps: moves uphill per candidate.
+        refinement_steps: moves uphill per candidate; with fewer, surfaces get rough.
         oversampling: candidates per Gaussian asked for; more give a more even spread.
         chunk_size: points evaluated at once, which bounds the memory of the networks; what remains grows with the
             candidates.
@@ -40,10 +40,10 @@ class ExtractionConfig:
     """
 
     start_resolution: int = 32
-    octree_depth: int = 2
+    octree_depth: int = 1
     threshold: float = 0.75
-    refinement_steps: int = 4
-    oversampling: float = 4.0
+    refinement_steps: int = 6
+    oversampling: float = 2.0
     chunk_size: int = 16384
     min_candidates: int = 32768
 
@@ -197,23 +197,30 @@ def _random_points(cells: Cells, count: int, generator: torch.Generator) -> Tens
 def _move_uphill(vae: GaussianVAE, planes: Tensor, points: Tensor, config: ExtractionConfig) -> Tensor:
     """Points [M, 3] moved onto the ridge of GauPF, with the value there: [M, 4].
 
-    1 − p is a truncated distance, so a point is (1 − p) δ away from the surface along the gradient: each step is
-    that long, as in marching along a distance field. The best position that a point has seen is kept, because a
-    step across the ridge may end lower.
+    1 − p is a truncated distance, so a point is about (1 − p) δ away from the surface along the gradient, as in
+    marching along a distance field. Where such a step ends lower it has crossed the ridge, whose decoded height is
+    seldom quite 1: the next one starts again from the best position with half the length.
     """
-    best = torch.cat([points, torch.full_like(points[:, :1], -torch.inf)], dim=1)
-    for step in range(config.refinement_steps + 1):
+
+    def value_and_direction(at: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            points = points.detach().requires_grad_()
-            values = vae.heads.probability(planes, points[None])[0]
-            (gradient,) = torch.autograd.grad(values.sum(), points)
-        values, points = values.detach(), points.detach()
-        best = torch.where((values > best[:, 3])[:, None], torch.cat([points, values[:, None]], dim=1), best)
-        length = (1 - values).clamp(min=0) * vae.config.truncation
-        # A ridge is crossed where the field is sharpest; shorter steps settle on it.
-        length = length * (0.9 if step < 2 else 0.5)
-        points = points + torch.nn.functional.normalize(gradient, dim=-1) * length[:, None]
-    return best
+            at = at.detach().requires_grad_()
+            values = vae.heads.probability(planes, at[None])[0]
+            (gradient,) = torch.autograd.grad(values.sum(), at)
+        return values.detach(), torch.nn.functional.normalize(gradient, dim=-1)
+
+    values, directions = value_and_direction(points)
+    share = torch.full_like(values, 0.9)  # of the distance that is gone in a step
+    for _ in range(config.refinement_steps):
+        length = share * (1 - values).clamp(min=0) * vae.config.truncation
+        tried = points + directions * length[:, None]
+        found, onward = value_and_direction(tried)
+        better = found > values
+        share = torch.where(better, share, share / 2)
+        points = torch.where(better[:, None], tried, points)
+        directions = torch.where(better[:, None], onward, directions)
+        values = torch.where(better, found, values)
+    return torch.cat([points, values[:, None]], dim=1)
 
 
 def _in_chunks(function: Callable[[Tensor], Tensor], points: Tensor, chunk_size: int) -> Tensor:

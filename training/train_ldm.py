@@ -61,7 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument("--patch_size", type=int, help="default: 4, 16, … until at most 256 positions are left")
     group = parser.add_argument_group("diffusion")
     group.add_argument("--num_train_timesteps", type=int, default=1000)
-    group.add_argument("--beta_schedule", default="squaredcos_cap_v2")
+    group.add_argument(
+        "--beta_schedule", default="linear", help="cosine schedules leave too little time at high noise"
+    )
     group.add_argument("--prediction_type", choices=("epsilon", "sample", "v_prediction"), default="v_prediction")
     group.add_argument("--snr_gamma", type=float, help="gamma of min-SNR weighting, 5.0 is usual; off without it")
     group.add_argument("--condition_dropout", type=float, default=0.1, help="share trained without condition")

@@ -77,9 +77,9 @@ class GaussianVAE(ModelMixin, ConfigMixin):
     def __init__(
         self,
         sh_degree: int = 0,
-        plane_resolution: int = 128,
-        plane_channels: int = 16,
-        patch_size: int = 4,
+        plane_resolution: int = 64,
+        plane_channels: int = 48,
+        patch_size: int = 2,
         point_resolution: int = 64,
         point_channels: int = 32,
         num_point_blocks: int = 3,
@@ -115,7 +115,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
             num_point_features(sh_degree), point_channels, point_resolution, num_point_blocks, padding
         )
         self.encoder = TriplaneEncoder(
-            in_channels=point_channels + 1,
+            in_channels=point_channels + num_point_features(sh_degree) + 1,
             patch_size=point_resolution // top_resolution,
             block_channels=levels,
             latent_channels=latent_channels,

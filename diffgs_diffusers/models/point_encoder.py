@@ -86,7 +86,8 @@ class PointEncoder(nn.Module):
                 cells.
 
         Returns:
-            planes [B, 3, channels + 1, R, R]; the last channel is 1 in cells that hold a Gaussian.
+            planes [B, 3, channels + in_features + 1, R, R]: learned features, then the mean of the given ones, then
+            1 in cells that hold a Gaussian.
         """
         features = features.float()
         points = features[..., :3]
@@ -98,6 +99,6 @@ class PointEncoder(nn.Module):
         for block, proj in zip(self.blocks[1:], self.pool_projs, strict=True):
             pooled = gather_cells(scatter_mean(hidden, indices, num_cells), indices)
             hidden = block(hidden + proj(pooled.to(hidden.dtype)))
-        occupied = torch.ones_like(hidden[..., :1])
-        cells = scatter_mean(torch.cat([hidden, occupied], dim=-1), indices, num_cells)
+        occupied = torch.ones_like(features[..., :1])
+        cells = scatter_mean(torch.cat([hidden, features, occupied], dim=-1), indices, num_cells)
         return cells.transpose(2, 3).unflatten(3, (self.resolution, self.resolution))

@@ -1,7 +1,8 @@
 """Convolutional encoder and decoder between feature planes and a latent of low resolution.
 
-The three planes share their weights (a learned embedding tells them apart) and meet in self-attention over all
-their cells at the latent's resolution, where that is cheap.
+The three planes share their weights (a learned embedding tells them apart). At every level they exchange profiles
+along the axes that they share, and they meet in self-attention over all their cells at the latent's resolution,
+where that is cheap.
 """
 
 from __future__ import annotations
@@ -23,6 +24,35 @@ class ResidualBlock2D(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         residual = self.conv1(nn.functional.silu(self.norm1(hidden)))
         return hidden + self.conv2(nn.functional.silu(self.norm2(residual)))
+
+
+class AxisExchange(nn.Module):
+    """Tells each plane what the other two hold along the axes that it shares with them.
+
+    A column of the xz plane and a column of the xy plane show the same slab of x. The mean over a plane's other
+    axis is a profile along the shared one; every plane adds its neighbours' profiles to its columns and rows, at
+    full resolution and for next to nothing (compare the 3D-aware convolution of Wang et al. 2023, "Rodin").
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.to_columns = nn.Linear(channels, channels)
+        self.to_rows = nn.Linear(channels, channels)
+        for layer in (self.to_columns, self.to_rows):  # starts as the identity
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B·3, C, R, R] to the same shape."""
+        planes = hidden.unflatten(0, (-1, 3))
+        along_columns = nn.functional.silu(planes.mean(dim=-2)).transpose(-1, -2)  # [B, 3, R, C]
+        along_rows = nn.functional.silu(planes.mean(dim=-1)).transpose(-1, -2)
+        # (column, row) axes are xz, xy, yz: x from xy, x from xz, y from xy; and z from yz, y from yz, z from xz
+        columns = torch.stack([along_columns[:, 1], along_columns[:, 0], along_rows[:, 1]], dim=1)
+        rows = torch.stack([along_rows[:, 2], along_columns[:, 2], along_rows[:, 0]], dim=1)
+        to_columns = self.to_columns(columns).transpose(-1, -2).unsqueeze(-2)
+        to_rows = self.to_rows(rows).transpose(-1, -2).unsqueeze(-1)
+        return (planes + to_columns + to_rows).flatten(0, 1)
 
 
 class PlaneAttention(nn.Module):
@@ -80,10 +110,12 @@ class TriplaneEncoder(nn.Module):
     """Planes [B, 3, C, R, R] to the posterior's parameters [B, 3, 2·latent_channels, r, r].
 
     The first step folds patches of ``patch_size``² cells into channels, so that no work is done at the planes'
-    full resolution.
+    full resolution. A linear shortcut from the mean of each latent cell to the posterior's mean, and another in the
+    decoder, carry from the first step on what is linear in the input: without them hues, a small part of what a
+    latent holds, were learned thousands of steps after shapes.
 
     Args:
-        in_channels: channels of the incoming planes.
+        in_channels: channels of the incoming planes, the last of them 1 in cells that hold anything, else 0.
         patch_size: side of the patches.
         block_channels: width per level, highest resolution first; each further level halves the resolution.
         latent_channels: channels of the latent.
@@ -104,13 +136,15 @@ class TriplaneEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.fold = nn.PixelUnshuffle(patch_size)
+        self.reduction = patch_size * 2 ** (len(block_channels) - 1)
+        self.shortcut = nn.Conv2d(in_channels, latent_channels, 1)
         self.conv_in = nn.Conv2d(in_channels * patch_size**2, block_channels[0], 3, padding=1)
         self.levels = nn.ModuleList()
         previous = block_channels[0]
         for level, channels in enumerate(block_channels):
             down = [nn.Conv2d(previous, channels, 3, stride=2, padding=1)] if level else []
             blocks = [ResidualBlock2D(channels) for _ in range(blocks_per_level)]
-            self.levels.append(nn.Sequential(*down, *blocks))
+            self.levels.append(nn.Sequential(*down, AxisExchange(channels), *blocks))
             previous = channels
         self.middle = _middle(previous, num_attention_blocks, latent_resolution)
         self.norm_out = nn.GroupNorm(8, previous)
@@ -121,15 +155,20 @@ class TriplaneEncoder(nn.Module):
         self.conv_out.bias = nn.Parameter(start)
 
     def forward(self, planes: Tensor) -> Tensor:
-        hidden = self.conv_in(self.fold(planes.flatten(0, 1)))
+        planes = planes.flatten(0, 1)
+        hidden = self.conv_in(self.fold(planes))
         for level in self.levels:
             hidden = level(hidden)
-        hidden = self.conv_out(nn.functional.silu(self.norm_out(self.middle(hidden))))
-        return hidden.unflatten(0, (-1, 3))
+        mean, logvar = self.conv_out(nn.functional.silu(self.norm_out(self.middle(hidden)))).chunk(2, dim=1)
+        pooled = nn.functional.avg_pool2d(planes, self.reduction)
+        known = pooled / pooled[:, -1:].clamp(min=1 / self.reduction**2)  # means over the cells that hold anything
+        return torch.cat([mean + self.shortcut(known), logvar], dim=1).unflatten(0, (-1, 3))
 
 
 class TriplaneDecoder(nn.Module):
     """Latent planes [B, 3, latent_channels, r, r] to feature planes [B, 3, C, R, R].
+
+    A linear shortcut carries the latents to the planes beside the network, as in the encoder.
 
     Args:
         latent_channels: channels of the latent.
@@ -161,15 +200,18 @@ class TriplaneDecoder(nn.Module):
             # Channels shrink before the grid grows: the wide tensor never exists at the higher resolution.
             up = [nn.Conv2d(previous, channels, 1), nn.Upsample(scale_factor=2, mode="nearest")] if level else []
             blocks = [ResidualBlock2D(channels) for _ in range(blocks_per_level)]
-            self.levels.append(nn.Sequential(*up, *blocks))
+            self.levels.append(nn.Sequential(*up, AxisExchange(channels), *blocks))
             previous = channels
         self.norm_out = nn.GroupNorm(8, previous)
         self.conv_out = nn.Conv2d(previous, out_channels * patch_size**2, 3, padding=1)
         self.unfold = nn.PixelShuffle(patch_size)
+        self.shortcut = nn.Conv2d(latent_channels, out_channels, 1)
 
     def forward(self, latents: Tensor) -> Tensor:
-        hidden = self.middle(self.conv_in(latents.flatten(0, 1)))
+        latents = latents.flatten(0, 1)
+        hidden = self.middle(self.conv_in(latents))
         for level in self.levels:
             hidden = level(hidden)
-        hidden = self.conv_out(nn.functional.silu(self.norm_out(hidden)))
-        return self.unfold(hidden).unflatten(0, (-1, 3))
+        planes = self.unfold(self.conv_out(nn.functional.silu(self.norm_out(hidden))))
+        direct = nn.functional.interpolate(self.shortcut(latents), planes.shape[-2:], mode="bilinear")
+        return (planes + direct).unflatten(0, (-1, 3))

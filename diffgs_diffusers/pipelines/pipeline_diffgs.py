@@ -84,7 +84,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         negative_prompt: str | list[str] | None = None,
         num_objects_per_prompt: int = 1,
         num_objects: int | None = None,
-        num_inference_steps: int = 50,
+        num_inference_steps: int = 25,
         guidance_scale: float = 3.0,
         num_gaussians: int = 50_000,
         eta: float = 0.0,

@@ -41,7 +41,9 @@ def test_samples_repeat_with_their_seed():
 def test_probability_loss_is_a_hinge_beyond_the_truncation():
     target = torch.tensor([0.0, 0.0, 0.5])
     assert probability_loss(torch.tensor([-3.0, 0.0, 0.5]), target) == 0
-    assert probability_loss(torch.tensor([0.3, -1.0, 0.2]), target).item() == pytest.approx((0.3 + 0.3) / 3)
+    assert probability_loss(torch.tensor([0.3, -1.0, 0.2]), target).item() == pytest.approx(
+        2 * 0.3 * (1 + 3 * 0.3) / 3
+    )
 
 
 def test_shape_loss_ignores_how_a_covariance_is_written_and_sees_what_it_is():
