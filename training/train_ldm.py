@@ -65,7 +65,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--beta_schedule", default="linear", help="cosine schedules leave too little time at high noise"
     )
     group.add_argument("--prediction_type", choices=("epsilon", "sample", "v_prediction"), default="v_prediction")
-    group.add_argument("--snr_gamma", type=float, help="gamma of min-SNR weighting, 5.0 is usual; off without it")
+    group.add_argument(
+        "--snr_gamma",
+        type=float,
+        help="gamma of min-SNR weighting; it hardly trains high noise, where outlines are decided",
+    )
     group.add_argument("--condition_dropout", type=float, default=0.1, help="share trained without condition")
     group.add_argument("--plain_caption_probability", type=float, default=0.1, help="captions without a colour")
     group.add_argument("--sample_posterior", action="store_true", help="needs encode_latents.py --save_logvar")

@@ -31,7 +31,7 @@ def progressive_poisson_disk(points: np.ndarray, num_points: int) -> np.ndarray:
     """
     if len(points) < num_points:
         raise ValueError(f"Cannot take {num_points} of {len(points)} points.")
-    # A million points come with four million candidates: 32-bit numbers, and one set of buffers for all passes.
+    # A million points come with millions of candidates: 32-bit numbers, and one set of buffers for all passes.
     index_type = np.int32 if len(points) < 2**31 else np.int64
     points = np.ascontiguousarray(points, np.float32)
     free, taken = np.arange(len(points), dtype=index_type), np.empty(num_points, index_type)
