@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from .functional.gaupf import local_spacing
@@ -32,20 +31,23 @@ class ExtractionConfig:
         start_resolution: cells along a side at the octree's first level.
         octree_depth: how often they are halved.
         threshold: least GauPF of a point that counts as surface.
-        refinement_steps: moves uphill per candidate; with fewer, surfaces get rough.
+        refinement_steps: moves uphill per candidate; many gather points on bumps of a decoded GauPF.
         oversampling: candidates per Gaussian asked for; more give a more even spread.
         chunk_size: points evaluated at once, which bounds the memory of the networks; what remains grows with the
             candidates.
         min_candidates: candidates at least, so that small counts see all parts of the object.
+        relative_scale: multiplies GauTF's scales, which were learned at the uneven centres of fits; even ones close
+            a surface with less, and its outline is sharper.
     """
 
     start_resolution: int = 32
     octree_depth: int = 1
     threshold: float = 0.75
-    refinement_steps: int = 6
+    refinement_steps: int = 3
     oversampling: float = 2.0
     chunk_size: int = 16384
     min_candidates: int = 32768
+    relative_scale: float = 0.85
 
 
 class EmptySurfaceError(ValueError):
@@ -100,7 +102,7 @@ def extract_gaussians(
         device=planes.device,
     )
     means = _surface_points(vae, planes, cells, num_gaussians, generator, config)
-    return gaussians_at(vae, planes[0], means, config.chunk_size)
+    return gaussians_at(vae, planes[0], means, config.chunk_size, config.relative_scale)
 
 
 @torch.no_grad()
@@ -121,7 +123,9 @@ def reconstruct_gaussians(
 
 
 @torch.no_grad()
-def gaussians_at(vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 16384) -> GaussianSplats:
+def gaussians_at(
+    vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 16384, relative_scale: float = 1.0
+) -> GaussianSplats:
     """The Gaussians that GauCF and GauTF describe at given centres.
 
     GauTF's scales are in units of the local spacing of the centres, so they fit any number of them.
@@ -131,17 +135,19 @@ def gaussians_at(vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: in
         planes: [3, C, R, R] feature planes of one object.
         means: [N, 3] centres.
         chunk_size: points evaluated at once.
+        relative_scale: multiplies the scales.
     """
-    positions = means.detach().cpu().numpy()
-    tree = cKDTree(positions)
-    parts = []
+    spacing = torch.from_numpy(local_spacing(means.detach().cpu().numpy())).to(means) * relative_scale
+    whole: list[Tensor] = []  # filled in place: a list of parts to join would need twice the memory
     for start in range(0, len(means), chunk_size):
-        part = means[start : start + chunk_size]
-        spacing = torch.from_numpy(local_spacing(positions, positions[start : start + chunk_size], tree)).to(part)
-        sh, scales, quats, opacities = (value[0] for value in vae.heads.attributes(planes[None], part[None]))
-        scales = scales * spacing[:, None]
-        parts.append(GaussianSplats(part, quats, scales, opacities, sh[:, :1], sh[:, 1:]))
-    return GaussianSplats.concatenate(parts)
+        place = slice(start, start + chunk_size)
+        sh, scales, quats, opacities = vae.heads.attributes(planes[None], means[None, place])
+        scales = scales * spacing[None, place, None]
+        values = [value[0] for value in (quats, scales, opacities, sh[..., :1, :], sh[..., 1:, :])]
+        whole = whole or [value.new_empty(len(means), *value.shape[1:]) for value in values]
+        for stored, value in zip(whole, values, strict=True):
+            stored[place] = value
+    return GaussianSplats(means, *whole)
 
 
 def _surface_points(
@@ -211,10 +217,13 @@ def _move_uphill(vae: GaussianVAE, planes: Tensor, points: Tensor, config: Extra
 
     values, directions = value_and_direction(points)
     share = torch.full_like(values, 0.9)  # of the distance that is gone in a step
-    for _ in range(config.refinement_steps):
+    for remaining in reversed(range(config.refinement_steps)):
         length = share * (1 - values).clamp(min=0) * vae.config.truncation
         tried = points + directions * length[:, None]
-        found, onward = value_and_direction(tried)
+        if remaining:
+            found, onward = value_and_direction(tried)
+        else:  # nobody goes on from the last one, and a gradient costs more than a value
+            found, onward = vae.heads.probability(planes, tried[None])[0], directions
         better = found > values
         share = torch.where(better, share, share / 2)
         points = torch.where(better[:, None], tried, points)

@@ -20,7 +20,7 @@ from diffgs_diffusers.training.clip_tokenizer import train_clip_tokenizer
 from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments, require_data
 from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.objectives_clip import clip_loss
-from diffgs_diffusers.training.sampling import build_dataloader
+from diffgs_diffusers.training.sampling import build_dataloader, sampling_weights
 from diffgs_diffusers.training.setup import process_state
 from diffgs_diffusers.training.validation_clip import answer_accuracy, category_questions, color_questions
 
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         renders,
         args.train_batch_size,
         args.seed,
-        weights=[record.weight for record in objects.records] if args.weighted_sampling else None,
+        weights=sampling_weights(objects.records, args.weighted_sampling, args.category_balance),
         collate_fn=caption_collator(tokenizer),
         num_workers=args.dataloader_num_workers,
     )

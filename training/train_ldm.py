@@ -28,7 +28,7 @@ from diffgs_diffusers.training.conditions import CaptionStates
 from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments, require_data
 from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.objectives_diffusion import diffusion_loss, drop_conditions, sample_timesteps
-from diffgs_diffusers.training.sampling import build_dataloader
+from diffgs_diffusers.training.sampling import build_dataloader, sampling_weights
 from diffgs_diffusers.training.setup import default_device, explicit_attention_on_cpu
 from diffgs_diffusers.training.validation_ldm import held_out_error, render_prompts, validation_set
 
@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples,
         args.train_batch_size,
         args.seed,
-        weights=[record.weight for record in latents.records] if args.weighted_sampling else None,
+        weights=sampling_weights(latents.records, args.weighted_sampling, args.category_balance),
         num_workers=args.dataloader_num_workers,
     )
     loss_fn = build_loss(args, components.scheduler, captions)

@@ -20,7 +20,7 @@ from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments, require_data
 from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.objectives_vae import VAELossWeights, vae_loss
-from diffgs_diffusers.training.sampling import build_dataloader
+from diffgs_diffusers.training.sampling import build_dataloader, sampling_weights
 from diffgs_diffusers.training.validation_vae import validate_vae
 
 DEFAULTS = {"learning_rate": 1e-3, "train_batch_size": 8, "max_train_steps": 20_000, "lr_warmup_steps": 200}
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         dataset,
         args.train_batch_size,
         args.seed,
-        weights=[record.weight for record in objects.records] if args.weighted_sampling else None,
+        weights=sampling_weights(objects.records, args.weighted_sampling, args.category_balance),
         num_workers=args.dataloader_num_workers,
     )
     weights = VAELossWeights(**{name: getattr(args, f"{name}_weight") for name in vars(VAELossWeights())})

@@ -19,6 +19,7 @@ from torch import Tensor
 from .quaternions import quaternions_to_matrices
 
 SPACING_NEIGHBOURS = 6  # a regular lattice on a surface has six neighbours at one spacing
+_QUERIES = 65536  # points asked about at once: an answer takes nine times the memory of its point
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,13 @@ def local_spacing(means: np.ndarray, at: np.ndarray | None = None, tree: cKDTree
         [M] float32, > 0.
     """
     tree = cKDTree(means) if tree is None else tree
+    at = means if at is None else at
+    spacing = np.ones(len(at), np.float32)
     neighbours = min(SPACING_NEIGHBOURS + 1, len(means))
-    distances, _ = tree.query(means if at is None else at, k=neighbours)
-    distances = distances.reshape(-1, neighbours)[:, 1:]
-    if distances.shape[1] == 0:
-        return np.full(len(distances), 1.0, np.float32)
-    return np.sqrt((distances**2).mean(axis=1)).clip(min=1e-6).astype(np.float32)
+    if neighbours == 1:
+        return spacing
+    for start in range(0, len(at), _QUERIES):
+        distances, _ = tree.query(at[start : start + _QUERIES], k=neighbours)
+        squares = (distances[:, 1:] ** 2).mean(axis=1)
+        spacing[start : start + _QUERIES] = np.sqrt(squares).clip(min=1e-6)
+    return spacing

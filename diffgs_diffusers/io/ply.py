@@ -29,6 +29,7 @@ F_REST_COUNTS = (0, 9, 24, 45)
 # Keeps the logits of opacities 0 and 1 finite; both come back within 1e-6.
 OPACITY_MARGIN = 1e-7
 MODE_COMMENT = "rasterize_mode "
+_ROWS = 65536  # written at once: double precision takes several times the memory of the splats
 
 
 def write_ply(path: str | Path, splats: GaussianSplats, *, rasterize_mode: str = "antialiased") -> None:
@@ -46,10 +47,20 @@ def write_ply(path: str | Path, splats: GaussianSplats, *, rasterize_mode: str =
     """
     if rasterize_mode not in ("antialiased", "classic"):
         raise ValueError(f"`rasterize_mode` must be 'antialiased' or 'classic', got {rasterize_mode!r}.")
-    # In two steps: Apple's GPUs have no double precision to convert to before the copy.
-    splats = splats.detach().to("cpu").to(torch.float64).validate()
-    num_rest = 3 * splats.shN.shape[1]
-    names = [*MEANS, *NORMALS, *SH0, *_f_rest(num_rest), "opacity", *LOG_SCALES, *QUATS]
+    splats = splats.detach().to("cpu").validate()
+    names = [*MEANS, *NORMALS, *SH0, *_f_rest(3 * splats.shN.shape[1]), "opacity", *LOG_SCALES, *QUATS]
+    header = ["ply", "format binary_little_endian 1.0", f"comment {MODE_COMMENT}{rasterize_mode}"]
+    header.append(f"element vertex {len(splats)}")
+    header += [*(f"property float {name}" for name in names), "end_header", ""]
+    with atomic_write(path) as stream:
+        stream.write("\n".join(header).encode("ascii"))
+        for start in range(0, len(splats), _ROWS):
+            stream.write(_rows(splats[start : start + _ROWS]).data)
+
+
+def _rows(splats: GaussianSplats) -> np.ndarray:
+    """The table of some Gaussians [N, properties], computed in double precision."""
+    splats = splats.to(torch.float64)
     columns = [
         splats.means,
         torch.zeros_like(splats.means),
@@ -59,13 +70,7 @@ def write_ply(path: str | Path, splats: GaussianSplats, *, rasterize_mode: str =
         splats.scales.log(),
         splats.quats,
     ]
-    rows = torch.cat(columns, dim=1).numpy().astype("<f4")
-    header = ["ply", "format binary_little_endian 1.0", f"comment {MODE_COMMENT}{rasterize_mode}"]
-    header.append(f"element vertex {len(splats)}")
-    header += [*(f"property float {name}" for name in names), "end_header", ""]
-    with atomic_write(path) as stream:
-        stream.write("\n".join(header).encode("ascii"))
-        stream.write(rows.data)
+    return torch.cat(columns, dim=1).numpy().astype("<f4")
 
 
 def read_ply(path: str | Path) -> GaussianSplats:

@@ -50,6 +50,9 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="decides data order, augmentation and noise")
     group.add_argument("--dataloader_num_workers", type=int, default=0)
     group.add_argument("--weighted_sampling", action="store_true", help="draw near-identical objects less often")
+    group.add_argument(
+        "--category_balance", type=float, default=0.0, help="0: as frequent as they are … 1: all equally frequent"
+    )
     group.add_argument("--report_to", help="tracker of accelerate: tensorboard, wandb, …; none unless asked")
     group.add_argument("--logging_dir", default="logs", help="tracker folder inside --output_dir")
     group.add_argument("--logging_steps", type=int, default=50, help="steps between lines of stats.jsonl")
@@ -168,6 +171,8 @@ def check_training_arguments(parser: argparse.ArgumentParser, args: argparse.Nam
         value = getattr(args, name)
         if value is not None and not value > 0:
             parser.error(f"--{name} must be above 0, got {value}")
+    if not 0 <= args.category_balance <= 1:
+        parser.error(f"--category_balance must be in [0, 1], got {args.category_balance}")
     if not 0 <= args.ema_decay < 1:
         parser.error(f"--ema_decay must be in [0, 1), got {args.ema_decay}")
     if args.push_to_hub and not args.hub_model_id:

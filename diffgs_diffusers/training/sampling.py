@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,6 +32,42 @@ class SeededDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, key: SampleKey) -> Any: ...
+
+
+class WeightedRecord(Protocol):
+    """What is known about an object, as far as it decides how often to draw it."""
+
+    @property
+    def weight(self) -> float: ...
+
+    @property
+    def category(self) -> str: ...
+
+
+def sampling_weights(
+    records: Sequence[WeightedRecord], weighted: bool, category_balance: float = 0.0
+) -> list[float] | None:
+    """How often to draw each object relative to the others.
+
+    Args:
+        records: of the objects.
+        weighted: draw near-identical objects less often, as their ``weight`` says.
+        category_balance: 0 leaves categories as frequent as they are, 1 makes all equally frequent, 0.5 divides
+            by the square root of their frequency.
+
+    Returns:
+        one weight per object, None when all are drawn equally often.
+    """
+    if not weighted and category_balance == 0:
+        return None
+    weights = [record.weight if weighted else 1.0 for record in records]
+    totals: Counter[str] = Counter()
+    for record, weight in zip(records, weights, strict=True):
+        totals[record.category] += weight  # type: ignore[assignment]  # a Counter adds up floats as well
+    return [
+        weight / totals[record.category] ** category_balance
+        for record, weight in zip(records, weights, strict=True)
+    ]
 
 
 def derive_seed(*entropy: int) -> int:

@@ -57,6 +57,7 @@ def test_dry_run_prints_the_resolved_arguments_and_stops(capsys, tmp_path):
         ([], "--output_dir"),
         (["--output_dir=x", "--train_batch_size=0"], "--train_batch_size must be at least 1, got 0"),
         (["--output_dir=x", "--max_train_steps=-1"], "--max_train_steps must be at least 1"),
+        (["--output_dir=x", "--category_balance=1.5"], "--category_balance must be in [0, 1], got 1.5"),
         (["--output_dir=x", "--learning_rate=0"], "--learning_rate must be above 0"),
         (["--output_dir=x", "--max_train_minutes=nan"], "--max_train_minutes must be above 0"),
         (["--output_dir=x", "--ema_decay=1"], "--ema_decay must be in [0, 1)"),

@@ -1,13 +1,20 @@
 """Data order: every object once an epoch, the same from any starting point and on any number of processes."""
 
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffgs_diffusers.training.sampling import SampleKey, StepBatchSampler, build_dataloader, derive_seed
+from diffgs_diffusers.training.sampling import (
+    SampleKey,
+    StepBatchSampler,
+    build_dataloader,
+    derive_seed,
+    sampling_weights,
+)
 
 
 def take(sampler: StepBatchSampler, batches: int) -> list[SampleKey]:
@@ -55,6 +62,17 @@ def test_weights_decide_how_often_an_object_comes():
     assert first.count(4) in (2, 3)
     with pytest.raises(ValueError, match="6 positive numbers"):
         StepBatchSampler(size=6, batch_size=1, seed=3, weights=[1.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+
+
+def test_rare_categories_come_more_often_when_balance_is_asked_for():
+    kinds = ["bed", *["chair"] * 4]
+    records = [SimpleNamespace(category=kind, weight=0.5 if kind == "chair" else 1.0) for kind in kinds]
+    assert sampling_weights(records, weighted=False) is None
+    assert sampling_weights(records, weighted=True) == [1.0, 0.5, 0.5, 0.5, 0.5]
+    assert sampling_weights(records, weighted=False, category_balance=1.0) == [1.0, 0.25, 0.25, 0.25, 0.25]
+    # all chairs together weigh twice a bed; balanced halfway, the square root of that
+    halfway = sampling_weights(records, weighted=True, category_balance=0.5)
+    assert sum(halfway[1:]) / halfway[0] == pytest.approx(2**0.5)
 
 
 def test_bad_sizes_are_refused():
