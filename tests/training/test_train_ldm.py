@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diffgs_diffusers import DiffGSPipeline
 from diffgs_diffusers.data.latents import LatentDataset, LatentRecord, write_index, write_latents
 from diffgs_diffusers.models import GaussianVAE, UNet1DConditionModel
-from diffgs_diffusers.training.clip_tokenizer import train_clip_tokenizer
 from diffgs_diffusers.training.encoding import write_latent_statistics
 from diffgs_diffusers.training.setup import explicit_attention_on_cpu
 from diffgs_diffusers.training.validation_ldm import held_out_error, validation_set
+from tests.tiny_models import tiny_text_encoder, tiny_tokenizer
 
 LENGTH, CHANNELS = 48, 4
 SMALL_UNET = {
@@ -44,22 +43,7 @@ def latents_folder(tmp_path, vae_folder) -> Path:
 @pytest.fixture
 def clip_folder(tmp_path) -> Path:
     folder = tmp_path / "clip"
-    folder.mkdir()
-    train_clip_tokenizer(["a red chair", "a blue chair", "a chair"], folder, vocab_size=600, max_length=8)
-    tokenizer = CLIPTokenizer.from_pretrained(str(folder))
-    torch.manual_seed(0)
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=8,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    CLIPTextModel(config).save_pretrained(str(folder))
+    tiny_text_encoder(tiny_tokenizer(folder)).save_pretrained(str(folder))
     return folder
 
 
