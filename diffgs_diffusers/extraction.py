@@ -20,6 +20,7 @@ from .gaussians import GaussianSplats
 from .models.autoencoder_gaussian import GaussianVAE
 
 _DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
+_MOST_SPACING = 3.0  # times the median: on a thin line it is twice, beyond lies a stray point, to be drawn small
 _MOST_TRIES = 8  # points drawn per candidate wanted, before a search that hardly finds surface gives up
 
 
@@ -102,7 +103,9 @@ def extract_gaussians(
         device=planes.device,
     )
     means = _surface_points(vae, planes, cells, num_gaussians, generator, config)
-    return gaussians_at(vae, planes[0], means, config.chunk_size, config.relative_scale)
+    spacing = _spacing(means)
+    spacing = spacing.clamp(max=_MOST_SPACING * spacing.median()) * config.relative_scale
+    return gaussians_at(vae, planes[0], means, config.chunk_size, spacing)
 
 
 @torch.no_grad()
@@ -124,20 +127,19 @@ def reconstruct_gaussians(
 
 @torch.no_grad()
 def gaussians_at(
-    vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 16384, relative_scale: float = 1.0
+    vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 16384, spacing: Tensor | None = None
 ) -> GaussianSplats:
     """The Gaussians that GauCF and GauTF describe at given centres.
-
-    GauTF's scales are in units of the local spacing of the centres, so they fit any number of them.
 
     Args:
         vae: whose heads read the planes.
         planes: [3, C, R, R] feature planes of one object.
         means: [N, 3] centres.
         chunk_size: points evaluated at once.
-        relative_scale: multiplies the scales.
+        spacing: [N] the unit of GauTF's scales; None is the local spacing of the centres, which fits any number of
+            them.
     """
-    spacing = torch.from_numpy(local_spacing(means.detach().cpu().numpy())).to(means) * relative_scale
+    spacing = _spacing(means) if spacing is None else spacing
     whole: list[Tensor] = []  # filled in place: a list of parts to join would need twice the memory
     for start in range(0, len(means), chunk_size):
         place = slice(start, start + chunk_size)
@@ -148,6 +150,11 @@ def gaussians_at(
         for stored, value in zip(whole, values, strict=True):
             stored[place] = value
     return GaussianSplats(means, *whole)
+
+
+def _spacing(means: Tensor) -> Tensor:
+    """[N] local spacing of the centres."""
+    return torch.from_numpy(local_spacing(means.detach().cpu().numpy())).to(means)
 
 
 def _surface_points(

@@ -143,6 +143,20 @@ def test_scales_can_be_made_larger(sphere_vae):
     assert torch.equal(larger.means, normal.means)
 
 
+def test_a_stray_point_is_no_large_blob(sphere_vae):
+    """A speck of probability far from the surface, large enough for a few points."""
+    inner, speck = sphere_vae.heads.probability, torch.tensor([0.5, 0.5, 0.5])
+
+    def probability(planes, points):
+        return torch.maximum(inner(planes, points), 1 - (points - speck).norm(dim=-1) / 0.04)
+
+    sphere_vae.heads.probability = probability
+    splats = extract_gaussians(sphere_vae, PLANES, 3000)
+    stray = (splats.means - speck).norm(dim=-1) < 0.05
+    assert 0 < stray.sum() < 30
+    assert splats.scales[stray].max() < 3.1 * splats.scales[~stray].max()
+
+
 PEAK = """
 import sys
 from pathlib import Path
