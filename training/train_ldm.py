@@ -30,6 +30,7 @@ from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.objectives_diffusion import diffusion_loss, drop_conditions, sample_timesteps
 from diffgs_diffusers.training.sampling import build_dataloader, sampling_weights
 from diffgs_diffusers.training.setup import default_device, explicit_attention_on_cpu
+from diffgs_diffusers.training.text_denoiser import CaptionTokens, TextDenoiser
 from diffgs_diffusers.training.validation_ldm import held_out_error, render_prompts, validation_set
 
 DEFAULTS = {
@@ -52,6 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--text_encoder",
         dest="pretrained_model_name_or_path",
         help="CLIP folder or Hub id (text encoder and tokenizer); without it the model is unconditional",
+    )
+    group.add_argument(
+        "--train_text_encoder",
+        action="store_true",
+        help="train it along: for a small one, whose states hardly tell nouns apart",
     )
     group.add_argument("--pretrained_vae_model_name_or_path", help="GaussianVAE; needed to write a whole pipeline")
     group.add_argument("--pretrained_unet_model_name_or_path", help="denoiser to start from")
@@ -109,8 +115,9 @@ class FrozenComponents:
         sampler = DDIMScheduler.from_config(self.scheduler.config)
         return DiffGSPipeline(self.vae, unet, sampler, self.tokenizer, self.text_encoder)
 
-    def save(self, unet: UNet1DConditionModel, folder: Path) -> None:
+    def save(self, model: UNet1DConditionModel | TextDenoiser, folder: Path) -> None:
         """Writes the whole pipeline, or the scheduler alone when there is no VAE."""
+        unet = denoiser_of(model)
         if self.vae is not None:
             self.pipeline(unet).save_pretrained(str(folder))
         else:
@@ -159,6 +166,11 @@ def build_unet(
     return UNet1DConditionModel(**config)
 
 
+def denoiser_of(model: UNet1DConditionModel | TextDenoiser) -> UNet1DConditionModel:
+    """The denoiser alone; a text encoder that is trained along is the one of the components."""
+    return model.unet if isinstance(model, TextDenoiser) else model
+
+
 def default_patch_size(length: int) -> int:
     """How many neighbours to take together: squares of the planes, until two cores can train on the rest."""
     patch_size = 1
@@ -186,7 +198,7 @@ def load_vae(path: str | None, latents: LatentDataset) -> GaussianVAE | None:
 
 
 def build_loss(
-    args: argparse.Namespace, scheduler: DDPMScheduler, captions: CaptionStates | None
+    args: argparse.Namespace, scheduler: DDPMScheduler, captions: CaptionStates | CaptionTokens | None
 ) -> Callable[..., dict[str, torch.Tensor]]:
     def loss_fn(
         unet: torch.nn.Module, batch: dict, step: int, generator: torch.Generator
@@ -194,32 +206,33 @@ def build_loss(
         latents = batch["latents"]
         noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         timesteps = sample_timesteps(scheduler, len(latents), generator)
-        states, mask = captions(batch["caption"]) if captions is not None else (None, None)
+        texts, mask = captions(batch["caption"]) if captions is not None else (None, None)
         if mask is not None:
             mask = drop_conditions(mask, args.condition_dropout, generator)
-        return diffusion_loss(unet, scheduler, latents, noise, timesteps, states, mask, args.snr_gamma)
+        return diffusion_loss(unet, scheduler, latents, noise, timesteps, texts, mask, args.snr_gamma)
 
     return loss_fn
 
 
 def build_validation(
     args: argparse.Namespace, components: FrozenComponents, device: torch.device
-) -> Callable[[UNet1DConditionModel, int], dict[str, float]]:
+) -> Callable[[UNet1DConditionModel | TextDenoiser, int], dict[str, float]]:
     latents = LatentDataset(args.train_data_dir, split="validation")
     held_out, texts = validation_set(latents, args.num_validation_latents)
-    captions = components.caption_states(texts, device)
 
-    def validate_fn(model: UNet1DConditionModel, step: int) -> dict[str, float]:
+    def validate_fn(model: UNet1DConditionModel | TextDenoiser, step: int) -> dict[str, float]:
+        unet = denoiser_of(model)
         if args.validation_prompts:
             render_prompts(
-                components.pipeline(model).to(device),
+                components.pipeline(unet).to(device),
                 args.validation_prompts,
                 Path(args.output_dir) / "validation" / f"prompts-{step:06d}.png",
                 seed=args.seed,
                 guidance_scale=args.validation_guidance_scale,
                 num_gaussians=args.validation_num_gaussians,
             )
-        return held_out_error(model, components.scheduler, held_out.to(device), captions)
+        captions = components.caption_states(texts, device)  # each time: the text encoder may be trained
+        return held_out_error(unet, components.scheduler, held_out.to(device), captions)
 
     return validate_fn
 
@@ -230,6 +243,8 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     for name in ("condition_dropout", "plain_caption_probability"):
         if not 0 <= getattr(args, name) <= 1:
             parser.error(f"--{name} must be in [0, 1], got {getattr(args, name)}")
+    if args.train_text_encoder and not args.pretrained_model_name_or_path:
+        parser.error("--train_text_encoder needs --pretrained_model_name_or_path, the encoder to start from")
     if args.snr_gamma is not None and args.snr_gamma <= 0:
         parser.error(f"--snr_gamma must be above 0, got {args.snr_gamma}")
     if args.validation_prompts and not (
@@ -250,7 +265,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     unet = build_unet(args, latents, components.text_encoder)
     if args.mixed_precision == "bf16" and device.type == "cpu":
         explicit_attention_on_cpu(unet)
-    captions = components.caption_states(samples.captions, device)
+    model: UNet1DConditionModel | TextDenoiser = unet
+    captions: CaptionStates | CaptionTokens | None
+    if args.train_text_encoder:
+        model = TextDenoiser(unet, components.text_encoder.requires_grad_(True))
+        captions = CaptionTokens(samples.captions, components.tokenizer, device)
+    else:
+        captions = components.caption_states(samples.captions, device)
     validate_fn = build_validation(args, components, device) if args.validation_steps else None
     loader = build_dataloader(
         samples,
@@ -262,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     loss_fn = build_loss(args, components.scheduler, captions)
     # Without text, the parameters of the condition get no gradient.
     options = {"name": "unet", "finalize_fn": components.save, "find_unused_parameters": captions is None}
-    Trainer(args, unet, loader, loss_fn, validate_fn, **options).run()
+    Trainer(args, model, loader, loss_fn, validate_fn, **options).run()
 
 
 if __name__ == "__main__":

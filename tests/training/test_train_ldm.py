@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from transformers import CLIPTextModel
 
 from diffgs_diffusers import DiffGSPipeline
 from diffgs_diffusers.data.latents import LatentDataset, LatentRecord, write_index, write_latents
@@ -103,6 +104,26 @@ def test_text_training_writes_a_pipeline_that_listens(train_ldm, words, clip_fol
     assert torch.cosine_similarity(made[1:].flatten(), target.flatten(), 0) < 0.3
 
 
+def test_the_text_encoder_can_be_trained_along(train_ldm, words, clip_folder, vae_folder, tmp_path):
+    run, text = tmp_path / "run", [f"--text_encoder={clip_folder}", "--train_text_encoder"]
+    words = [
+        *words,
+        *text,
+        "--learning_rate=1e-2",
+        f"--pretrained_vae_model_name_or_path={vae_folder}",
+        "--use_ema",
+    ]
+    train_ldm.main([*words, "--checkpointing_steps=2"])
+    before = CLIPTextModel.from_pretrained(clip_folder).state_dict()
+    halfway = CLIPTextModel.from_pretrained(run / "checkpoint-2" / "text_encoder").state_dict()
+    assert any(not torch.equal(halfway[name], value) for name, value in before.items())
+    train_ldm.main([*words, "--max_train_steps=4", "--validation_steps=4", "--resume_from_checkpoint=latest"])
+    pipeline = DiffGSPipeline.from_pretrained(run)
+    trained = pipeline.text_encoder.state_dict()
+    assert any(not torch.equal(trained[name], value) for name, value in halfway.items())
+    assert any("validation/mse" in line for line in statistics(run))
+
+
 def test_training_without_text_writes_denoiser_and_scheduler(train_ldm, words, tmp_path):
     train_ldm.main([*words, "--prediction_type=epsilon", "--validation_steps=2"])
     run = tmp_path / "run"
@@ -154,6 +175,7 @@ def test_a_vae_with_other_statistics_is_refused(train_ldm, words, vae_folder):
     ("extra", "message"),
     [
         (["--condition_dropout=1.5"], "--condition_dropout must be in [0, 1]"),
+        (["--train_text_encoder"], "--train_text_encoder needs"),
         (["--snr_gamma=0"], "--snr_gamma must be above 0"),
         (["--validation_prompts", "a chair"], "--validation_prompts needs"),
         (["--train_data_dir=/nonexistent"], None),
