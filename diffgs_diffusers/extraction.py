@@ -44,11 +44,11 @@ class ExtractionConfig:
     start_resolution: int = 32
     octree_depth: int = 1
     threshold: float = 0.75
-    refinement_steps: int = 3
+    refinement_steps: int = 4
     oversampling: float = 2.0
     chunk_size: int = 16384
     min_candidates: int = 32768
-    relative_scale: float = 0.85
+    relative_scale: float = 0.8
 
 
 class EmptySurfaceError(ValueError):
