@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffgs_diffusers import DiffGSPipeline, GaussianVAE
+from diffgs_diffusers import GaussianVAE
 from diffgs_diffusers.model_folder import default_checkpoint
 
 PROMPT = "a red armchair"
@@ -17,7 +17,9 @@ PROMPT = "a red armchair"
 @lru_cache(maxsize=1)
 def load_pipeline() -> Any:
     """The pipeline, silent, on the CPU in float32."""
-    pipe = DiffGSPipeline.from_pretrained(default_checkpoint())
+    from diffgs_diffusers.cli.generate import load_pipeline as load
+
+    pipe = load(default_checkpoint(), "cpu")
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

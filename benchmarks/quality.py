@@ -37,7 +37,7 @@ def dense_surface(
     truncation: float,
     count: int,
     resolution: int = 48,
-    steps: int = 12,
+    steps: int = 10,
 ) -> Tensor:
     """Points all over the ridge of GauPF, found without any of the searches that are compared.
 

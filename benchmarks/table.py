@@ -59,13 +59,14 @@ def make_row(
         peak_bytes: the largest of the samples' own if None.
     """
     seconds = [sample.seconds for sample in samples]
+    cpu = [sample.cpu_seconds for sample in samples if sample.cpu_seconds is not None]
     peaks = [sample.peak_bytes for sample in samples if sample.peak_bytes is not None]
     return Row(
         subject,
         case,
         who,
         summarize(seconds),
-        summarize([sample.cpu_seconds for sample in samples]).median,
+        summarize(cpu).median if cpu else None,
         None if ours is None else paired_ratio(seconds, [sample.seconds for sample in ours]),
         peak_bytes if peak_bytes is not None else max(peaks, default=None),
         dict(figures or {}),

@@ -1,12 +1,11 @@
 """What child processes do: ``python -m benchmarks.tasks NAME JSON`` ends with a line of JSON.
 
-Each function imports what it needs: a cold start must not find it imported.
+Each function imports what it needs: nothing but torch, which every task needs, is imported before.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -27,13 +26,6 @@ def run_command(arguments: list[str]) -> None:
         code = main(arguments)
     if code != 0:
         raise RuntimeError(f"diffgs {' '.join(arguments)} ended with code {code}")
-
-
-def import_names(module: str, names: list[str]) -> None:
-    """``import module``, and then each of the names from it."""
-    imported = importlib.import_module(module)
-    for name in names:
-        getattr(imported, name)
 
 
 def grow(num_gaussians: int, steps: int | None) -> dict[str, float]:
@@ -75,7 +67,7 @@ def extract_original(sizes: str, quick: bool, num_gaussians: int, fraction: floa
 
 
 TASKS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (run_command, import_names, grow, extract_ours, extract_original)
+    function.__name__: function for function in (run_command, grow, extract_ours, extract_original)
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 LEAST_ROUNDS = 3
+PATIENCE = 10  # budgets, after which one round is enough
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,22 @@ class Sample:
 
     Args:
         seconds: of wall time.
-        cpu_seconds: of all threads together.
+        cpu_seconds: of all threads together; None if nobody measured it.
         peak_bytes: most memory of the process, if it was one of its own.
         result: what the run returned.
     """
 
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: float | None = None
     peak_bytes: int | None = None
     result: Any = None
+
+    def followed_by(self, other: Sample) -> Sample:
+        """Both, one after the other, with the other's result."""
+        cpu = None
+        if self.cpu_seconds is not None and other.cpu_seconds is not None:
+            cpu = self.cpu_seconds + other.cpu_seconds
+        return Sample(self.seconds + other.seconds, cpu, result=other.result)
 
 
 class Stopwatch:
@@ -61,7 +69,8 @@ def alternate(
     Args:
         competitors: by name.
         rounds: how often each runs, after a round that does not count.
-        budget: seconds after which no further round begins once there are three (or ``rounds``, if fewer).
+        budget: seconds after which no further round begins once there are three (or ``rounds``, if fewer); after
+            ten times as long one round is enough.
         warm_up: False leaves the first round out, for competitors that take minutes.
 
     Returns:
@@ -73,7 +82,8 @@ def alternate(
             measure(competitor)
     samples: dict[str, list[Sample]] = {name: [] for name in competitors}
     for done in range(rounds):
-        if done >= LEAST_ROUNDS and time.perf_counter() - started > budget:
+        elapsed = time.perf_counter() - started
+        if (done >= LEAST_ROUNDS and elapsed > budget) or (done and elapsed > PATIENCE * budget):
             break
         for name, competitor in competitors.items():
             samples[name].append(measure(competitor))

@@ -85,7 +85,7 @@ def search(
     generator = generator or torch.Generator().manual_seed(0)
     side, share, kept, queries = 2 * config.half_side, 1.0, 1, 0
     centers = torch.zeros(1, 3)
-    wall = cpu = 0.0
+    spent = Sample(0.0, 0.0)
     for level, splits in enumerate(config.splits):
         watch = Stopwatch()
         side /= splits
@@ -100,9 +100,8 @@ def search(
         centers = centers if last else centers[int((1 - config.keep_share) * len(centers)) :]
         kept = cells - int((1 - config.keep_share) * cells)
         queries += cells
-        cost = watch.read(1 / share)
-        wall, cpu = wall + cost.seconds, cpu + cost.cpu_seconds
-    return RankedCells(centers, share, queries, Sample(wall, cpu))
+        spent = spent.followed_by(watch.read(1 / share))
+    return RankedCells(centers, share, queries, spent)
 
 
 def refined_copies(

@@ -102,20 +102,19 @@ def _compare(sizes: str, words: str, settings: Settings) -> Iterator[Row]:
     for count in counts:
         case = f"{words}, {count:,} Gaussians"
         own, original = samples[f"{OURS} {count}"], _whole(samples, count)
-        peak = run_task("extract_ours", settings.threads, sizes=sizes, quick=settings.quick, num_gaussians=count)
+        peak = _peak(settings, "extract_ours", sizes, count)
         figures = _quality(functions, own[-1].result.means, reference, whole=True)
-        yield make_row("extraction", case, OURS, own, peak_bytes=peak.peak_bytes, figures=figures)
+        yield make_row("extraction", case, OURS, own, peak_bytes=peak, figures=figures)
         yield _original_row(case, original, own, functions, reference, config, None)
-    peak = run_task(
-        "extract_original",
-        settings.threads,
-        sizes=sizes,
-        quick=settings.quick,
-        num_gaussians=released,
-        fraction=config.fraction,
-    )
+    peak = _peak(settings, "extract_original", sizes, released, fraction=config.fraction)
     case = f"{words}, {released:,} Gaussians as released"
-    yield _original_row(case, _whole(samples, released), None, functions, reference, config, peak.peak_bytes)
+    yield _original_row(case, _whole(samples, released), None, functions, reference, config, peak)
+
+
+def _peak(settings: Settings, task: str, sizes: str, count: int, **options: float) -> int | None:
+    """Most memory of a process that only extracts."""
+    options |= {"quick": settings.quick, "num_gaussians": count}
+    return run_task(task, settings.threads, here=settings.quick, sizes=sizes, **options).peak_bytes
 
 
 def _measure(
@@ -145,7 +144,7 @@ def _measure(
 def _whole(samples: dict[str, list[Sample]], count: int) -> list[Sample]:
     """The original's search and what follows it, round by round."""
     pairs = zip(samples[SEARCH], samples[f"{ORIGINAL} {count}"])
-    return [Sample(a.seconds + b.seconds, a.cpu_seconds + b.cpu_seconds, result=b.result) for a, b in pairs]
+    return [first.followed_by(second) for first, second in pairs]
 
 
 def _original_row(

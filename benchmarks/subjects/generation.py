@@ -14,7 +14,7 @@ from ..processes import run_task
 from ..settings import Settings
 from ..statistics import growth_exponent, summarize
 from ..table import OURS, Row, make_row
-from ..timing import Sample, alternate
+from ..timing import Sample, Stopwatch, alternate
 
 COUNTS = (10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)
 
@@ -34,8 +34,7 @@ def _cold(settings: Settings, folder: Path) -> Iterator[Row]:
     words = ["generate", PROMPT, "-o", str(folder / "cold.ply"), "--num-gaussians", str(count)]
     words += ["--steps", "1"] if settings.quick else []
     commands = {"without a picture": [*words, "--no-sheet"], "with a picture": words}
-    if settings.quick:
-        del commands["with a picture"]
+    commands = dict(list(commands.items())[: 1 if settings.quick else 2])
     competitors = {
         who: partial(run_task, "run_command", settings.threads, arguments=command)
         for who, command in commands.items()
@@ -69,13 +68,9 @@ def _parts(settings: Settings) -> Iterator[Row]:
 
     def denoise(guidance: float) -> Sample:
         generator = torch.Generator().manual_seed(0)
-        sample = alternate(
-            {OURS: lambda: pipe(
-                PROMPT, num_inference_steps=steps, guidance_scale=guidance, generator=generator, output_type="latent"
-            )},
-            rounds=1, budget=0, warm_up=False,
-        )[OURS][0]  # fmt: skip
-        return Sample(sample.seconds / steps, sample.cpu_seconds / steps)
+        watch = Stopwatch()
+        pipe(PROMPT, num_inference_steps=steps, guidance_scale=guidance, generator=generator, output_type="latent")
+        return watch.read(1 / steps)
 
     def decode() -> None:
         with torch.no_grad():
@@ -96,7 +91,7 @@ def _growth(settings: Settings) -> Iterator[Row]:
     """Extraction and writing by number of Gaussians, each in a process of its own, and the exponents."""
     counts = settings.pick(COUNTS, (100, 200))
     steps = 1 if settings.quick else None
-    competitors = {str(count): partial(_grow, count, steps, settings.threads) for count in counts}
+    competitors = {str(count): partial(_grow, count, steps, settings) for count in counts}
     rounds = min(settings.rounds, 5)
     samples = alternate(competitors, rounds=rounds, budget=settings.budget, warm_up=False)
     seconds, added = [], []
@@ -112,9 +107,9 @@ def _growth(settings: Settings) -> Iterator[Row]:
     yield Row("generation", case, OURS, figures=exponents)
 
 
-def _grow(count: int, steps: int | None, threads: int) -> Sample:
+def _grow(count: int, steps: int | None, settings: Settings) -> Sample:
     """A child's own time, its peak, and what the peak grew by as result."""
-    child = run_task("grow", threads, num_gaussians=count, steps=steps)
+    child = run_task("grow", settings.threads, here=settings.quick, num_gaussians=count, steps=steps)
     peak = child.peak_bytes or 0
     result = child.result
     return Sample(result["seconds"], result["cpu_seconds"], peak, peak - result["bytes_before"])

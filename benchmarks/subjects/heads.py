@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -26,17 +27,15 @@ def run(settings: Settings) -> Iterator[Row]:
     batches = settings.pick((2048, 16384), (64,))
     for sizes, words in SIZES.items():
         for precision, dtype in PRECISIONS.items():
-            functions = _converted(make_functions(sizes, settings.quick), dtype)
+            functions = converted(make_functions(sizes, settings.quick), dtype)
             for batch in batches:
                 case = f"{words}, {precision}, {batch:,} points at once"
                 yield from _case(case, functions, batch, dtype, settings)
-            _converted(functions, torch.float32)
 
 
-def _converted(functions: Functions, dtype: torch.dtype) -> Functions:
-    """The functions in another precision; the module is converted in place."""
-    functions.vae.heads.to(dtype)
-    return Functions(functions.vae, functions.planes.to(dtype))
+def converted(functions: Functions, dtype: torch.dtype) -> Functions:
+    """A copy of the functions in another precision."""
+    return Functions(copy.deepcopy(functions.vae).to(dtype), functions.planes.to(dtype))
 
 
 def _case(case: str, functions: Functions, batch: int, dtype: torch.dtype, settings: Settings) -> Iterator[Row]:
