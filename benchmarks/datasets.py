@@ -29,10 +29,19 @@ def write_objects(folder: Path, num_objects: int, num_gaussians: int) -> None:
         tensors = {name: getattr(splats, name).contiguous() for name in names}
         tensors["material_ids"] = torch.zeros(num_gaussians, dtype=torch.int16)
         save_file(tensors, str(folder / "objects" / f"sphere_{index}.safetensors"))
-        record = {"id": f"sphere_{index}", "name": "Sphere", "noun": "sphere", "caption": "a red sphere"}
-        record |= {"names": ["sphere"], "category": "other", "split": "train", "weight": 1.0}
-        material = {"index": 0, "rgb": [0.8, 0.1, 0.1], "color": "red", "share": 1.0}
-        lines.append(json.dumps({**record, "materials": [material], "num_gaussians": num_gaussians}) + "\n")
+        record = {
+            "id": f"sphere_{index}",
+            "name": "Sphere",
+            "names": ["sphere"],
+            "noun": "sphere",
+            "caption": "a red sphere",
+            "category": "other",
+            "split": "train",
+            "weight": 1.0,
+            "materials": [{"index": 0, "rgb": [0.8, 0.1, 0.1], "color": "red", "share": 1.0}],
+            "num_gaussians": num_gaussians,
+        }
+        lines.append(json.dumps(record) + "\n")
     (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
     (folder / "dataset.json").write_text('{"format_version": 1}', encoding="utf-8")
 

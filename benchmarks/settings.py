@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 T = TypeVar("T")
+
+
+class Timing(TypedDict):
+    """The arguments of :func:`benchmarks.timing.alternate` that all subjects share."""
+
+    rounds: int
+    budget: float
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,8 @@ class Settings:
         return quick if self.quick else full
 
     @property
-    def timing(self) -> dict[str, float | int]:
-        """The arguments of :func:`benchmarks.timing.alternate`."""
+    def timing(self) -> Timing:
+        """How often and how long a comparison runs."""
         return {"rounds": self.rounds, "budget": self.budget}
 
 

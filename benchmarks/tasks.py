@@ -28,7 +28,7 @@ def run_command(arguments: list[str]) -> None:
         raise RuntimeError(f"diffgs {' '.join(arguments)} ended with code {code}")
 
 
-def grow(num_gaussians: int, steps: int | None) -> dict[str, float]:
+def grow(num_gaussians: int, steps: int | None) -> dict[str, float | None]:
     """One object extracted and written by a process that has loaded the model: seconds, and peaks before and after.
 
     The object is extracted once before, at a small number, so that kernels are loaded.

@@ -19,7 +19,7 @@ from diffgs_diffusers.functional.triplane import PLANE_AXES
 PADDING = 0.1
 TRUNCATION = 0.2
 RADIUS = 0.35
-BUMPS = 0.04  # length of a point's features beside its coordinates: the slope of GauPF stays within half of 1 / δ
+BUMPS = 0.04  # length of a point's features beside its coordinates; with more, GauPF is far from a distance
 SH_BASES = 16
 
 
@@ -128,14 +128,15 @@ def _draw_bumpy_sphere(head: OriginalHead, planes: Tensor) -> None:
     values the norm is √(π / width) times the sum.
     """
     width = head.proj_out.in_features
-    for layer in head.layers:
+    layers = [layer for layer in head.layers if isinstance(layer, nn.Linear)]
+    for layer in layers:
         nn.init.normal_(layer.weight, std=math.sqrt(2 / width))
         nn.init.zeros_(layer.bias)
     shrink = BUMPS / (3 * planes.square().mean() * planes.shape[1]).sqrt()
-    head.layers[0].weight[:, 3:] *= shrink
-    head.layers[4].weight[:, 3 : 3 + planes.shape[1]] *= shrink
-    head.layers[4].weight /= math.sqrt(2)  # the input and what became of it have the same norm
-    distance, tent = head.layers[6], head.layers[7]
+    layers[0].weight[:, 3:] *= shrink
+    layers[4].weight[:, 3 : 3 + planes.shape[1]] *= shrink
+    layers[4].weight /= math.sqrt(2)  # the input and what became of it have the same norm
+    distance, tent = layers[6], layers[7]
     distance.weight[0] = math.sqrt(math.pi / width) / TRUNCATION
     distance.weight[1] = -distance.weight[0]
     distance.bias[0], distance.bias[1] = -RADIUS / TRUNCATION, RADIUS / TRUNCATION

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -76,7 +77,7 @@ def _parts(settings: Settings) -> Iterator[Row]:
         with torch.no_grad():
             vae.decode(vae.denormalize_latents(latents))
 
-    competitors = {
+    competitors: dict[str, Callable[[], Any]] = {
         "text encoder": lambda: pipe.encode_prompt(PROMPT),
         "denoiser step, guided": partial(denoise, 3.0),
         "denoiser step, not guided": partial(denoise, 1.0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -41,7 +41,7 @@ def run(settings: Settings) -> Iterator[Row]:
                 yield from _case(scene, backward, threads, settings)
 
 
-def _case(scene: TorchScene, backward: bool, threads: tuple[int, ...], settings: Settings) -> Iterator[Row]:
+def _case(scene: TorchScene, backward: bool, threads: Sequence[int], settings: Settings) -> Iterator[Row]:
     direction = "forward and backward" if backward else "forward"
     case = f"{len(scene.means):,} Gaussians, {scene.width}², {direction}"
     needed = {
