@@ -74,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def progress_line(row: Row) -> str:
     """A row in one line of plain text."""
-    time = "left out" if row.seconds is None else duration(row.seconds.median)
     ratio = "" if row.ratio is None else f" ({number(row.ratio)}× ours)"
-    return f"{row.subject}: {row.case}: {row.who}: {time}{ratio}"
+    time = "" if row.seconds is None else f" {duration(row.seconds.median)}{ratio}"
+    return f"{row.subject}: {row.case}: {row.who}:{time} {row.note}".rstrip()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Sample:
         seconds: of wall time.
         cpu_seconds: of all threads together; None if nobody measured it.
         peak_bytes: most memory of the process, if it was one of its own.
-        result: what the run returned.
+        result: what the run returned; it is kept, so let it be small.
     """
 
     seconds: float

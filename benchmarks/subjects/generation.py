@@ -73,12 +73,16 @@ def _parts(settings: Settings) -> Iterator[Row]:
         pipe(PROMPT, num_inference_steps=steps, guidance_scale=guidance, generator=generator, output_type="latent")
         return watch.read(1 / steps)
 
+    def encode() -> None:
+        with torch.no_grad():
+            pipe.encode_prompt(PROMPT)
+
     def decode() -> None:
         with torch.no_grad():
             vae.decode(vae.denormalize_latents(latents))
 
     competitors: dict[str, Callable[[], Any]] = {
-        "text encoder": lambda: pipe.encode_prompt(PROMPT),
+        "text encoder": encode,
         "denoiser step, guided": partial(denoise, 3.0),
         "denoiser step, not guided": partial(denoise, 1.0),
         "latents to planes": decode,
