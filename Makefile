@@ -6,7 +6,7 @@ PROCESSES ?= 2
 LAUNCH ?= accelerate launch
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test ci wheel data train train-vae train-clip latents train-ldm evaluate clean
+.PHONY: help install check format test bench ci wheel data train train-vae train-clip latents train-ldm evaluate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ format:  ## apply formatting and safe fixes
 
 test:  ## run the tests
 	pytest
+
+bench:  ## measure everything and write docs/benchmarks.md; an hour or more, on a quiet machine
+	python -m benchmarks
 
 ci:  ## what CI does, in a fresh virtual environment
 	.ci/run

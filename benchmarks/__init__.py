@@ -1,0 +1,1 @@
+"""Measures this package beside named baselines: ``python -m benchmarks``, from a checkout of the repository."""

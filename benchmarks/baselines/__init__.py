@@ -1,0 +1,1 @@
+"""What this package is compared with, written from descriptions and formulas, in plain torch."""

@@ -1,0 +1,39 @@
+"""Arithmetic that a function does, counted where it is executed, and what the machine can do at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from .timing import measure
+
+
+def count_flops(function: Callable[[], Any]) -> int:
+    """Floating-point operations of the matrix products and convolutions of one call; a product counts twice.
+
+    Counted while it runs, so the figure follows the code whatever its layers are turned into.
+    """
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        function()
+    return int(counter.get_total_flops())
+
+
+def square_gemm(size: int, dtype: torch.dtype) -> tuple[Callable[[], torch.Tensor], int]:
+    """A product of two square matrices into a third, and its operations."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(size, size, generator=generator).to(dtype) for _ in range(2))
+    out = torch.empty(size, size, dtype=dtype)
+    return lambda: torch.mm(left, right, out=out), 2 * size**3
+
+
+def gemm_peak(dtype: torch.dtype, sizes: Sequence[int] = (1024, 2048, 4096), repetitions: int = 5) -> float:
+    """Most floating-point operations a second of a square matrix product, with torch's current threads."""
+    best = 0.0
+    for size in sizes:
+        product, operations = square_gemm(size, dtype)
+        product()
+        best = max(best, *(operations / measure(product).seconds for _ in range(repetitions)))
+    return best

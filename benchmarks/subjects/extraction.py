@@ -1,0 +1,176 @@
+"""Planes to Gaussians: ours and the original's algorithm, on functions of the original's sizes and of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffgs_diffusers.extraction import extract_gaussians
+
+from ..baselines.original_extraction import OriginalExtractionConfig, RankedCells, place_gaussians, search
+from ..baselines.original_functions import make_original_functions
+from ..model import shipped_functions
+from ..processes import run_task
+from ..quality import chamfer_distance, dense_surface, distance_to, mean_probability
+from ..settings import Settings
+from ..table import OURS, Row, make_row
+from ..timing import Sample, alternate
+
+COUNTS = (10_000, 50_000, 350_000, 1_000_000)
+RELEASED_COUNT = 1_300_000  # what the original always makes
+SIZES = {"original": "the original's sizes", "ours": "the shipped model"}
+ORIGINAL = "original's algorithm"
+SEARCH = "search"
+
+
+@dataclass(frozen=True)
+class Functions:
+    """One object's Gaussian functions.
+
+    Args:
+        vae: a VAE, or what stands for it, for :func:`~diffgs_diffusers.extraction.extract_gaussians`.
+        planes: [3, C, R, R].
+    """
+
+    vae: Any
+    planes: Tensor
+
+    def probability(self, points: Tensor) -> Tensor:
+        """GauPF [M] at points [M, 3]."""
+        return self.vae.heads.probability(self.planes[None], points[None])[0]
+
+    def attributes(self, points: Tensor) -> tuple[Tensor, ...]:
+        """Colour and shape at points [M, 3]."""
+        with torch.no_grad():
+            return self.vae.heads.attributes(self.planes[None], points[None])
+
+
+def make_functions(sizes: str, quick: bool) -> Functions:
+    """The functions of a key of ``SIZES``; small ones for a quick run."""
+    if sizes == "ours":
+        return Functions(*shipped_functions())
+    return Functions(*(make_original_functions(16, 32, 16) if quick else make_original_functions()))
+
+
+def original_config(quick: bool, fraction: float) -> OriginalExtractionConfig:
+    """The original's numbers."""
+    splits = (8, 2, 2) if quick else OriginalExtractionConfig.splits
+    return OriginalExtractionConfig(splits=splits, fraction=0.5 if quick else fraction)
+
+
+def ours(functions: Functions, count: int) -> Tensor:
+    """The centres [count, 3] of our extraction with its defaults; the rest, kept for all rounds, would take GBs."""
+    return extract_gaussians(functions.vae, functions.planes, count).means
+
+
+@torch.no_grad()
+def original_search(functions: Functions, config: OriginalExtractionConfig) -> RankedCells:
+    """The original's octree."""
+    return search(functions.probability, config)
+
+
+@torch.no_grad()
+def original_rest(functions: Functions, cells: RankedCells, count: int, config: OriginalExtractionConfig) -> Sample:
+    """Its refinement and attributes."""
+    return place_gaussians(functions.probability, functions.attributes, cells, count, config)
+
+
+def run(settings: Settings) -> Iterator[Row]:
+    """Rows of both sizes and every count, ours and the original's, the latter also as it was released."""
+    for sizes, words in SIZES.items():
+        yield from _compare(sizes, words, settings)
+
+
+def _compare(sizes: str, words: str, settings: Settings) -> Iterator[Row]:
+    functions = make_functions(sizes, settings.quick)
+    config = original_config(settings.quick, settings.fraction)
+    counts = tuple(settings.pick(COUNTS, (200,)))
+    released = settings.pick((RELEASED_COUNT,), (400,))[0]
+    samples = _measure(functions, config, (*counts, released), settings)
+    reference = dense_surface(
+        functions.probability,
+        half_side=(1 + functions.vae.config.padding) / 2,
+        truncation=functions.vae.config.truncation,
+        count=settings.pick((100_000,), (500,))[0],
+    )
+    for count in counts:
+        case = f"{words}, {count:,} Gaussians"
+        own, original = samples[f"{OURS} {count}"], _whole(samples, count)
+        peak = _peak(settings, "extract_ours", sizes, count)
+        figures = _quality(functions, own[-1].result, reference, whole=True)
+        yield make_row("extraction", case, OURS, own, peak_bytes=peak, figures=figures)
+        yield _original_row(case, original, own, functions, reference, config, None)
+    peak = _peak(settings, "extract_original", sizes, released, fraction=config.fraction)
+    case = f"{words}, {released:,} Gaussians as released"
+    yield _original_row(case, _whole(samples, released), None, functions, reference, config, peak)
+
+
+def _peak(settings: Settings, task: str, sizes: str, count: int, **options: float) -> int | None:
+    """Most memory of a process that only extracts."""
+    options |= {"quick": settings.quick, "num_gaussians": count}
+    return run_task(task, settings.threads, here=settings.quick, sizes=sizes, **options).peak_bytes
+
+
+def _measure(
+    functions: Functions, config: OriginalExtractionConfig, counts: tuple[int, ...], settings: Settings
+) -> dict[str, list[Sample]]:
+    """Samples of ours and of the original's parts; its search, which all counts share, is made once a round."""
+    searched: list[RankedCells] = []
+
+    def search_once() -> Sample:
+        searched[:] = [original_search(functions, config)]
+        return searched[0].cost
+
+    def rest(count: int) -> Sample:
+        return original_rest(functions, searched[0], count, config)
+
+    competitors: dict[str, Callable[[], Any]] = {SEARCH: search_once}
+    for count in counts[:-1]:
+        competitors[f"{OURS} {count}"] = partial(ours, functions, count)
+    for count in counts:
+        competitors[f"{ORIGINAL} {count}"] = partial(rest, count)
+    ours(functions, 100)  # loads the kernels; a warm-up round would take minutes
+    whole = config.fraction == 1
+    rounds = 1 if whole else settings.rounds
+    return alternate(competitors, rounds=rounds, budget=settings.budget, warm_up=False)
+
+
+def _whole(samples: dict[str, list[Sample]], count: int) -> list[Sample]:
+    """The original's search and what follows it, round by round."""
+    pairs = zip(samples[SEARCH], samples[f"{ORIGINAL} {count}"])
+    return [first.followed_by(second) for first, second in pairs]
+
+
+def _original_row(
+    case: str,
+    samples: list[Sample],
+    own: list[Sample] | None,
+    functions: Functions,
+    reference: Tensor,
+    config: OriginalExtractionConfig,
+    peak_bytes: int | None,
+) -> Row:
+    whole = config.fraction == 1
+    note = f"batches of {config.batch_size:,} points (released: 1,048,576)"
+    if not whole:
+        note += f"; {config.fraction:.3g} of the queries made, time extrapolated"
+    figures = _quality(functions, samples[-1].result, reference, whole)
+    return make_row(
+        "extraction", case, ORIGINAL, samples, ours=own, peak_bytes=peak_bytes, figures=figures, note=note
+    )
+
+
+def _quality(functions: Functions, means: Tensor, reference: Tensor, whole: bool) -> dict[str, float | str]:
+    """How good the centres are; a share of them has no coverage that could be compared."""
+    figures: dict[str, float | str] = {
+        "GauPF at centres": f"{mean_probability(functions.probability, means):.4f}",
+        "mean distance to the surface": distance_to(means, reference),
+    }
+    if whole:
+        figures["Chamfer distance"] = chamfer_distance(means, reference)
+    return figures

@@ -1,0 +1,83 @@
+"""The function heads: queries per second, and how near matrix products of that precision come to the peak."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..flops import count_flops, square_gemm
+from ..settings import Settings
+from ..statistics import paired_ratio, summarize
+from ..table import Row, make_row
+from ..timing import alternate
+from .extraction import SIZES, Functions, make_functions
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+GEMM = "GEMM"
+Competitor = Callable[[], Any]
+
+
+def run(settings: Settings) -> Iterator[Row]:
+    """Rows of both sizes and precisions: GauPF with and without its lookup, its gradient, and the attributes."""
+    batches = settings.pick((2048, 16384), (64,))
+    for sizes, words in SIZES.items():
+        for precision, dtype in PRECISIONS.items():
+            functions = converted(make_functions(sizes, settings.quick), dtype)
+            for batch in batches:
+                case = f"{words}, {precision}, {batch:,} points at once"
+                yield from _case(case, functions, batch, dtype, settings)
+
+
+def converted(functions: Functions, dtype: torch.dtype) -> Functions:
+    """A copy of the functions in another precision."""
+    return Functions(copy.deepcopy(functions.vae).to(dtype), functions.planes.to(dtype))
+
+
+def _case(case: str, functions: Functions, batch: int, dtype: torch.dtype, settings: Settings) -> Iterator[Row]:
+    side = (1 + functions.vae.config.padding) / 2
+    points = (torch.rand(batch, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1) * side
+    product, operations = square_gemm(settings.pick((2048,), (64,))[0], dtype)
+    competitors: dict[str, Competitor] = {GEMM: product, **_competitors(functions, points)}
+    flops = {who: count_flops(competitor) for who, competitor in competitors.items() if "gradient" not in who}
+    samples = alternate(competitors, **settings.timing)
+    yield make_row("heads", case, GEMM, samples[GEMM], figures={"GFLOP/s": _rate(samples[GEMM], operations / 1e9)})
+    for who in list(competitors)[1:]:
+        figures: dict[str, float | str] = {"queries/s": _rate(samples[who], batch)}
+        if who in flops:
+            seconds, peak = ([one.seconds for one in samples[name]] for name in (who, GEMM))
+            share = flops[who] / operations * paired_ratio(peak, seconds)
+            figures |= {"GFLOP/s": _rate(samples[who], flops[who] / 1e9), "of the GEMM": f"{share:.0%}"}
+        yield make_row("heads", case, who, samples[who], figures=figures)
+
+
+def _competitors(functions: Functions, points: Tensor) -> dict[str, Competitor]:
+    heads, planes = functions.vae.heads, functions.planes[None]
+    with torch.no_grad():
+        features = heads.features(planes, points[None])
+    return {
+        "GauPF's head alone": partial(_without_gradient, heads.gaupf, features),
+        "GauPF": partial(_without_gradient, functions.probability, points),
+        "GauPF and its gradient": partial(_with_gradient, functions.probability, points),
+        "GauCF and GauTF": partial(functions.attributes, points),
+    }
+
+
+def _without_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
+    with torch.no_grad():
+        function(inputs)
+
+
+def _with_gradient(function: Callable[[Tensor], Tensor], points: Tensor) -> None:
+    with torch.enable_grad():
+        leaf = points.clone().requires_grad_()
+        torch.autograd.grad(function(leaf).sum(), leaf)
+
+
+def _rate(samples: list[Any], amount: float) -> float:
+    """How much of something is done in a second."""
+    return amount / summarize([sample.seconds for sample in samples]).median
