@@ -108,7 +108,11 @@ class FrozenComponents:
         if self.text_encoder is None:
             return None
         encoder = self.text_encoder.to(device)
-        return CaptionStates(captions, lambda texts: encode_texts(self.tokenizer, encoder, texts, device), device)
+        # A validation runs under autocast, but the pipeline encodes its prompts in full precision.
+        with torch.autocast(device.type, enabled=False):
+            return CaptionStates(
+                captions, lambda texts: encode_texts(self.tokenizer, encoder, texts, device), device
+            )
 
     def pipeline(self, unet: UNet1DConditionModel) -> DiffGSPipeline:
         """The pipeline with this denoiser; samples with DDIM."""

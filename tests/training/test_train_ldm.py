@@ -109,8 +109,8 @@ def test_the_text_encoder_can_be_trained_along(train_ldm, words, clip_folder, va
     words = [
         *words,
         *text,
-        "--learning_rate=1e-2",
         f"--pretrained_vae_model_name_or_path={vae_folder}",
+        "--mixed_precision=bf16",
         "--use_ema",
     ]
     train_ldm.main([*words, "--checkpointing_steps=2"])
