@@ -14,14 +14,14 @@ from PIL import Image, ImageDraw, ImageFont
 from diffgs_diffusers import DiffGSPipeline, default_checkpoint, orbit_cameras
 
 PROMPTS = (
-    ("a red chair", 0),
-    ("a blue sofa", 1),
-    ("a brown table", 0),
-    ("a white bed", 0),
+    ("a red armchair", 0),
+    ("a blue sofa", 3),
+    ("a yellow car", 0),
+    ("a white bed", 1),
     ("a green chair", 0),
-    ("a black lamp", 0),
+    ("a brown table", 0),
+    ("a black lamp", 1),
     ("a brown cabinet", 0),
-    ("a blue table", 1),
 )
 COLUMNS = 4
 
