@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -61,9 +61,9 @@ def sampling_weights(
     if not weighted and category_balance == 0:
         return None
     weights = [record.weight if weighted else 1.0 for record in records]
-    totals: Counter[str] = Counter()
+    totals: dict[str, float] = defaultdict(float)
     for record, weight in zip(records, weights, strict=True):
-        totals[record.category] += weight  # type: ignore[assignment]  # a Counter adds up floats as well
+        totals[record.category] += weight
     return [
         weight / totals[record.category] ** category_balance
         for record, weight in zip(records, weights, strict=True)
