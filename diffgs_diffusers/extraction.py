@@ -33,9 +33,8 @@ class ExtractionConfig:
         octree_depth: how often they are halved.
         threshold: least GauPF of a point that counts as surface.
         refinement_steps: moves uphill per candidate; many gather points on bumps of a decoded GauPF.
-        oversampling: candidates per Gaussian asked for; more give a more even spread.
-        chunk_size: points evaluated at once, which bounds the memory of the networks; what remains grows with the
-            candidates.
+        oversampling: candidates per Gaussian asked for; more give a more even spread at the cost of the search.
+        chunk_size: points evaluated at once: so few that a layer finds the values of the one before in the cache.
         min_candidates: candidates at least, so that small counts see all parts of the object.
         relative_scale: multiplies GauTF's scales, which were learned at the uneven centres of fits; even ones close
             a surface with less, and its outline is sharper.
@@ -45,8 +44,8 @@ class ExtractionConfig:
     octree_depth: int = 1
     threshold: float = 0.75
     refinement_steps: int = 4
-    oversampling: float = 2.0
-    chunk_size: int = 16384
+    oversampling: float = 1.25
+    chunk_size: int = 4096
     min_candidates: int = 32768
     relative_scale: float = 0.8
 
@@ -88,7 +87,8 @@ def extract_gaussians(
         raise ValueError(f"`planes` must be [3, C, R, R], got {list(planes.shape)}.")
     config = config or ExtractionConfig()
     generator = generator or torch.Generator().manual_seed(0)
-    planes = planes.clone()[None]  # a tensor made in inference mode cannot take part in a gradient, its copy can
+    # Channels last, as they are read; and a copy, as tensors of inference mode cannot take part in a gradient.
+    planes = planes.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).permute(0, 3, 1, 2)[None]
 
     def probability(points: Tensor) -> Tensor:
         return _in_chunks(lambda part: vae.heads.probability(planes, part[None])[0], points, config.chunk_size)
@@ -127,7 +127,7 @@ def reconstruct_gaussians(
 
 @torch.no_grad()
 def gaussians_at(
-    vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 16384, spacing: Tensor | None = None
+    vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 4096, spacing: Tensor | None = None
 ) -> GaussianSplats:
     """The Gaussians that GauCF and GauTF describe at given centres.
 

@@ -60,6 +60,8 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         block_channels: widths of the plane encoder and decoder, highest resolution (R / patch_size) first; each
             further level halves the resolution, the last one is the latent's.
         blocks_per_level: residual blocks per level.
+        encoder_blocks_per_level: the same of the plane encoder, if it shall differ: finding the latent that
+            describes an object is harder than reading it.
         num_attention_blocks: transformer blocks over the three planes at the latent's resolution, each way.
         latent_channels: channels of the latent.
         head_channels: width of the three heads.
@@ -85,6 +87,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         num_point_blocks: int = 3,
         block_channels: tuple[int, ...] = (128, 256),
         blocks_per_level: int = 1,
+        encoder_blocks_per_level: int | None = None,
         num_attention_blocks: int = 1,
         latent_channels: int = 8,
         head_channels: int = 128,
@@ -120,7 +123,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
             block_channels=levels,
             latent_channels=latent_channels,
             latent_resolution=self.latent_resolution,
-            blocks_per_level=blocks_per_level,
+            blocks_per_level=encoder_blocks_per_level or blocks_per_level,
             num_attention_blocks=num_attention_blocks,
         )
         self.decoder = TriplaneDecoder(

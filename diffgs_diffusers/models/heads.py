@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ..functional.plane_lookup import plane_features
 from ..functional.spherical_harmonics import SH_C0, num_sh_bases
-from ..functional.triplane import sample_planes
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class GaussianFunctionHeads(nn.Module):
         self.sh_degree, self.padding = sh_degree, padding
         sizes = (3 * plane_channels, hidden_channels, num_layers)
         # GauPF is asked a hundred times as often as the others, so it has the cheaper activation.
-        self.gaupf = FunctionHead(*sizes, 1, nn.ReLU())
+        self.gaupf = FunctionHead(*sizes, 1, nn.ReLU(inplace=True))
         self.gaucf = FunctionHead(*sizes, 3 * num_sh_bases(sh_degree), nn.SiLU())
         self.gautf = FunctionHead(*sizes, 8, nn.SiLU())
         with torch.no_grad():
@@ -88,9 +88,7 @@ class GaussianFunctionHeads(nn.Module):
 
     def features(self, planes: Tensor, query_points: Tensor) -> Tensor:
         """[B, M, 3C + 3] what a head sees of each point."""
-        sampled = sample_planes(planes, query_points, self.padding)
-        joined = sampled.transpose(1, 2).flatten(2)
-        return torch.cat([joined, query_points.to(joined.dtype)], dim=-1)
+        return plane_features(planes, query_points, self.padding)
 
     def probability(self, planes: Tensor, query_points: Tensor) -> Tensor:
         """GauPF [B, M], unbounded."""

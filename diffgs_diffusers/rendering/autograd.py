@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..functional.threads import run_ranges
 from . import binning, blending, blending_backward, projection, projection_backward, shading
 from .arguments import RasterOptions
-from .threads import run_ranges
 
 # Gaussians (or camera-Gaussian pairs) and tiles worth a thread of their own. A block of GRAIN Gaussians also is the
 # unit in which camera gradients are summed: fixed, so that results do not depend on the number of threads.

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffgs_diffusers.functional.threads import run_ranges
 from diffgs_diffusers.rendering import rasterization
-from diffgs_diffusers.rendering.threads import run_ranges
 
 from .scenes import scene
 

@@ -1,0 +1,84 @@
+"""Bilinear features of points on three planes: torch's ``grid_sample``, or kernels on the CPU.
+
+On a CPU ``grid_sample`` wants its channels apart and leaves three tensors to be turned and joined, which took half
+of a training step; the kernels read a cell's channels side by side and write each point's row once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .threads import run_ranges
+from .triplane import sample_planes
+
+_GRAIN = 4096  # points worth a thread of their own
+
+
+def plane_features(planes: Tensor, points: Tensor, padding: float) -> Tensor:
+    """What the three planes hold at each point, and the point itself.
+
+    Args:
+        planes: [B, 3, C, R, R], order xz, xy, yz.
+        points: [B, M, 3], object frame; beyond the planes' box the border is read.
+        padding: how far the planes reach beyond the unit box, as a fraction of its side.
+
+    Returns:
+        [B, M, 3C + 3] in the dtype of the planes, differentiable in planes and points.
+    """
+    if planes.device.type == "cpu" and planes.dtype in (torch.float32, torch.bfloat16):
+        rows: Tensor = _PlaneFeatures.apply(planes, points, padding)
+        return rows
+    joined = sample_planes(planes, points, padding).transpose(1, 2).flatten(2)
+    return torch.cat([joined, points.to(joined.dtype)], dim=-1)
+
+
+class _PlaneFeatures(torch.autograd.Function):
+    """The CPU's :func:`plane_features`, computed in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, planes: Tensor, points: Tensor, padding: float) -> Tensor:
+        cells = planes.detach().permute(0, 1, 3, 4, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        at = points.detach().to(torch.float32).contiguous()
+        batch, num_points = at.shape[:2]
+        rows = at.new_empty(batch, num_points, 3 * cells.shape[-1] + 3)
+        side = np.float32(1 + padding)
+        kernels = _kernels()
+        run_ranges(kernels.read, batch * num_points, _GRAIN, cells.numpy(), at.numpy(), side, rows.numpy())
+        ctx.save_for_backward(cells, at)
+        ctx.side, ctx.dtypes = side, (planes.dtype, points.dtype)
+        return rows.to(planes.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, v_rows: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        cells, at = ctx.saved_tensors
+        v_rows = v_rows.to(torch.float32).contiguous()
+        v_planes = v_points = None
+        kernels = _kernels()
+        batch, num_points = at.shape[:2]
+        if ctx.needs_input_grad[0]:
+            v_cells = torch.zeros_like(cells)
+            run_ranges(
+                kernels.read_backward_planes, batch * 3, 1, at.numpy(), ctx.side, v_rows.numpy(), v_cells.numpy()
+            )
+            v_planes = v_cells.permute(0, 1, 4, 2, 3).to(ctx.dtypes[0])
+        if ctx.needs_input_grad[1]:
+            v_at = torch.empty_like(at)
+            run_ranges(
+                kernels.read_backward_points, batch * num_points, _GRAIN,
+                cells.numpy(), at.numpy(), ctx.side, v_rows.numpy(), v_at.numpy(),
+            )  # fmt: skip
+            v_points = v_at.to(ctx.dtypes[1])
+        return v_planes, v_points, None
+
+
+def _kernels() -> Any:
+    """The module of the kernels, with numba behind it."""
+    from . import plane_lookup_kernels
+
+    return plane_lookup_kernels

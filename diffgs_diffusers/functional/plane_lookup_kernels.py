@@ -1,0 +1,96 @@
+"""Kernels of the plane lookup on the CPU; importing them loads numba, so it is done on first use."""
+
+# Kernels are typed by numba on their first call.
+# mypy: allow-untyped-defs
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compilation import kernel
+
+
+@kernel
+def locate(coordinate, side, resolution):
+    """Lower cell, upper cell, weight of the upper one, and whether the coordinate lies between cells' centres."""
+    unclamped = (coordinate / side + np.float32(0.5)) * np.float32(resolution) - np.float32(0.5)
+    place = min(max(unclamped, np.float32(0.0)), np.float32(resolution - 1))
+    lower = min(int(place), max(resolution - 2, 0))
+    return lower, min(lower + 1, resolution - 1), np.float32(place - lower), unclamped == place
+
+
+@kernel
+def corners(point, plane, side, resolution):
+    """Columns and rows of the four cells about a point on a plane, and the bilinear weights of those cells."""
+    left, right, u, _ = locate(point[1 if plane == 2 else 0], side, resolution)
+    top, bottom, v, _ = locate(point[1 if plane == 1 else 2], side, resolution)
+    one = np.float32(1.0)
+    return left, right, top, bottom, (one - u) * (one - v), u * (one - v), (one - u) * v, u * v
+
+
+@kernel
+def read(first, last, cells, points, side, rows):
+    """Rows [B, M, 3C + 3] of points [B, M, 3] from cells [B, 3, R, R, C]; a range of the B·M points."""
+    resolution, channels = cells.shape[2], cells.shape[4]
+    for index in range(first, last):
+        batch, number = index // points.shape[1], index % points.shape[1]
+        point, row = points[batch, number], rows[batch, number]
+        for plane in range(3):
+            left, right, top, bottom, wa, wb, wc, wd = corners(point, plane, side, resolution)
+            a, b = cells[batch, plane, top, left], cells[batch, plane, top, right]
+            c, d = cells[batch, plane, bottom, left], cells[batch, plane, bottom, right]
+            part = row[plane * channels : (plane + 1) * channels]
+            for channel in range(channels):
+                part[channel] = wa * a[channel] + wb * b[channel] + wc * c[channel] + wd * d[channel]
+        row[3 * channels :] = point
+
+
+@kernel
+def read_backward_planes(first, last, points, side, v_rows, v_cells):
+    """Adds the cells' gradients to ``v_cells``; a range of the B·3 planes."""
+    resolution, channels = v_cells.shape[2], v_cells.shape[4]
+    for pair in range(first, last):
+        batch, plane = pair // 3, pair % 3
+        for number in range(points.shape[1]):
+            left, right, top, bottom, wa, wb, wc, wd = corners(points[batch, number], plane, side, resolution)
+            a, b = v_cells[batch, plane, top, left], v_cells[batch, plane, top, right]
+            c, d = v_cells[batch, plane, bottom, left], v_cells[batch, plane, bottom, right]
+            part = v_rows[batch, number, plane * channels : (plane + 1) * channels]
+            for channel in range(channels):
+                value = part[channel]
+                a[channel] += wa * value
+                b[channel] += wb * value
+                c[channel] += wc * value
+                d[channel] += wd * value
+
+
+def _read_backward_points(first, last, cells, points, side, v_rows, v_points):
+    """Gradients of the points; a range of the B·M points."""
+    resolution, channels = cells.shape[2], cells.shape[4]
+    per_unit = np.float32(resolution) / side
+    for index in range(first, last):
+        batch, number = index // points.shape[1], index % points.shape[1]
+        point, v_point, v_row = points[batch, number], v_points[batch, number], v_rows[batch, number]
+        v_point[:] = v_row[3 * channels :]
+        for plane in range(3):
+            column_axis, row_axis = (1 if plane == 2 else 0), (1 if plane == 1 else 2)
+            left, right, u, inside_u = locate(point[column_axis], side, resolution)
+            top, bottom, v, inside_v = locate(point[row_axis], side, resolution)
+            a, b = cells[batch, plane, top, left], cells[batch, plane, top, right]
+            c, d = cells[batch, plane, bottom, left], cells[batch, plane, bottom, right]
+            part = v_row[plane * channels : (plane + 1) * channels]
+            sum_a = sum_b = sum_c = sum_d = np.float32(0.0)
+            for channel in range(channels):
+                value = part[channel]
+                sum_a += value * a[channel]
+                sum_b += value * b[channel]
+                sum_c += value * c[channel]
+                sum_d += value * d[channel]
+            if inside_u:
+                v_point[column_axis] += per_unit * ((sum_b - sum_a) * (1 - v) + (sum_d - sum_c) * v)
+            if inside_v:
+                v_point[row_axis] += per_unit * ((sum_c - sum_a) * (1 - u) + (sum_d - sum_b) * u)
+
+
+# Sums over channels are vectorised only if they may be re-associated.
+read_backward_points = kernel(_read_backward_points, fastmath=True)
