@@ -13,6 +13,7 @@ SUBJECTS = {
     "heads": "queries per second of the function heads, and the share of the machine's peak that they reach",
     "extraction": "planes to Gaussians, beside the original's algorithm: time, memory and quality",
     "rasterizer": "drawing and its gradients, beside dense and sparse torch implementations",
+    "fit": "Gaussians fitted to views, with our rasteriser and with torch's in its place",
     "training": "a step of the VAE and of the denoiser, and the share spent waiting for data",
     "io": "PLY files beside gsply, and what an import takes",
 }

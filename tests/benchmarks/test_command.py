@@ -20,6 +20,7 @@ EXPECTED = {
     "heads": ["original's sizes, float32", "original's sizes, bfloat16", "shipped model, bfloat16"],
     "extraction": ["original's sizes, 200", "original's sizes, 400 Gaussians as released", "shipped model, 200"],
     "rasterizer": ["forward, 1 thread", "forward and backward, 2 threads"],
+    "fit": ["Gaussians to"],
     "training": ["VAE", "denoiser"],
     "io": ["write a PLY", "read a PLY", "start of a process"],
 }
@@ -72,7 +73,6 @@ def test_bad_use_ends_with_one_line(words, message, capsys):
 
 @pytest.mark.parametrize("sh_degree", [0, 3])
 def test_gsply_writes_and_reads_the_same_gaussians(sh_degree, tmp_path):
-    pytest.importorskip("gsply", reason="a baseline that only the extra `bench` installs")
     from benchmarks.subjects.io import read_with_gsply, write_with_gsply
     from diffgs_diffusers.io import load_splats
 
