@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ..functional.jacobi import left_singular_frames
-from ..functional.quaternions import quaternions_to_matrices
+from ..functional.quaternions import matrices_to_quaternions, quaternions_to_matrices
 from ..functional.spherical_harmonics import rgb_to_sh0, sh0_to_rgb, sh_bases
 from ..gaussians import GaussianSplats
-from .canonical import canonical_frames
 from .captions import compose_caption, dominant_colors
 from .colors import COLOR_NAMES, random_shade
 from .dataset import ObjectRecord
@@ -148,14 +147,15 @@ def _mirror_signs(sh_degree: int) -> Tensor:
 def scale_axes(splats: GaussianSplats, factors: Tensor) -> GaussianSplats:
     """Stretches splats along the world's axes and scales the result back to a longest side of 1.
 
-    Each covariance Σ becomes D Σ D; its eigenvectors and eigenvalues are the new rotation and squared scales.
+    Each covariance Σ becomes D Σ D; its eigenvectors and eigenvalues are the new rotation and squared scales, which
+    fall.
 
     Args:
-        splats: N Gaussians.
+        splats: N Gaussians, on the CPU.
         factors: [3], > 0.
     """
     box = (splats.means.amax(dim=0) - splats.means.amin(dim=0)).clamp(min=1e-9)
     factors = factors * (box.amax() / (box * factors).amax())
     halves = quaternions_to_matrices(splats.quats) * splats.scales.clamp(min=1e-8)[:, None, :]
-    quats, scales = canonical_frames(*left_singular_frames(factors[:, None] * halves))
-    return replace(splats, means=splats.means * factors, quats=quats, scales=scales)
+    frames, scales = left_singular_frames(factors[:, None] * halves)
+    return replace(splats, means=splats.means * factors, quats=matrices_to_quaternions(frames), scales=scales)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from ..functional.quaternions import matrices_to_quaternions, quaternions_to_matrices
 from ..gaussians import GaussianSplats
@@ -17,20 +16,9 @@ def canonicalize(splats: GaussianSplats) -> GaussianSplats:
     Args:
         splats: N Gaussians.
     """
-    quats, scales = canonical_frames(quaternions_to_matrices(splats.quats), splats.scales)
-    return replace(splats, quats=quats, scales=scales)
-
-
-def canonical_frames(matrices: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
-    """Quaternions [N, 4] with w ≥ 0 and scales [N, 3] in falling order, of axes given as columns.
-
-    Args:
-        matrices: [N, 3, 3] orthonormal columns, each the axis of one scale.
-        scales: [N, 3].
-    """
-    scales, order = scales.sort(dim=-1, descending=True)
-    matrices = matrices.gather(2, order[:, None, :].expand(-1, 3, -1))
+    scales, order = splats.scales.sort(dim=-1, descending=True)
+    matrices = quaternions_to_matrices(splats.quats).gather(2, order[:, None, :].expand(-1, 3, -1))
     # a swap of axes mirrors; turning one axis round makes it a rotation again
     handedness = torch.linalg.det(matrices).sign()[:, None]
     matrices = torch.cat([matrices[..., :2], matrices[..., 2:] * handedness[..., None]], dim=2)
-    return matrices_to_quaternions(matrices), scales
+    return replace(splats, quats=matrices_to_quaternions(matrices), scales=scales)

@@ -19,7 +19,7 @@ from ..functional.gaupf import (
 from ..gaussians import GaussianSplats
 from ..models.point_encoder import point_features
 from .augmentation import augment
-from .dataset import GaussianObjectDataset, SampleKey
+from .dataset import GaussianObjectDataset, SampleKey, read_object
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ def function_sample(
     means = splats.means.numpy()
     tree = cKDTree(means)
     queries = sample_queries(splats.means, sampling.num_queries, sampling.mix, generator)
-    limit = truncation + core * float(splats.scales.norm(dim=-1).max())
-    distances = core_distances(queries, splats.means, splats.quats, splats.scales, tree, core, limit=limit)
+    distances = core_distances(queries, splats.means, splats.quats, splats.scales, tree, core, truncation)
     chosen = torch.from_numpy(generator.integers(0, len(splats), sampling.num_centers))
     centers = splats.select(chosen)
     spacing = torch.from_numpy(local_spacing(means, means[chosen.numpy()], tree))
@@ -124,9 +123,9 @@ class FunctionSampleDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
         generator = np.random.default_rng(key.seed)
-        splats = self.objects.splats(key.index)
+        record = self.objects.records[key.index]
+        splats, materials = read_object(self.objects.root, record.id)
         if self.augmented:
-            record, materials = self.objects.records[key.index], self.objects.material_ids(key.index)
             splats, _ = augment(splats, record, materials, generator)
         return function_sample(
             splats,

@@ -16,10 +16,11 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from .quaternions import quaternions_to_matrices
+from .threads import run_ranges
 
 SPACING_NEIGHBOURS = 6  # a regular lattice on a surface has six neighbours at one spacing
 _QUERIES = 65536  # points asked about at once: an answer takes nine times the memory of its point
+_GRAIN = 2048  # queries worth a thread of their own
 
 
 @dataclass(frozen=True)
@@ -60,39 +61,31 @@ def core_distances(
     scales: Tensor,
     tree: cKDTree,
     core: float = 1.0,
-    neighbours: int = 6,
     limit: float = math.inf,
 ) -> Tensor:
     """Distances [M] from queries [M, 3] to the nearest Gaussian's core, in object units.
 
-    The nearest core is looked for among the ``neighbours`` nearest centres.
+    Everything lies on the CPU, outside of any autograd graph.
 
     Args:
         queries: [M, 3], object frame.
-        means: [N, 3] centres, on the CPU.
+        means: [N, 3] centres.
         quats: [N, 4] wxyz.
         scales: [N, 3] standard deviations.
-        tree: KD-tree over ``means``.
+        tree: KD-tree over ``means``, balanced; cores are searched in the order of its leaves.
         core: half sides of the core in standard deviations; 0 measures to the centres.
-        neighbours: candidates per query.
-        limit: centres beyond this distance are no candidates, and queries without any get infinity. Far queries are
-            the slowest ones; where GauPF is wanted, the truncation plus the longest half diagonal of a core loses
-            nothing.
+        limit: distances from here on are given as infinity. Far queries are the slowest ones; where GauPF is
+            wanted, the truncation loses nothing.
     """
-    neighbours = min(neighbours, len(means)) if core > 0 else 1
-    distances, index = tree.query(queries.numpy(), k=neighbours, distance_upper_bound=limit)
-    if core == 0:
-        return torch.from_numpy(distances).float()
-    candidates = torch.from_numpy(distances).view(len(queries), neighbours).isfinite()
-    # the tree answers with an index past the end where it has found nothing
-    index = torch.from_numpy(index).view(len(queries), neighbours).clamp(max=len(means) - 1)
-    offsets = queries[:, None] - means[index]
-    rotations = quaternions_to_matrices(quats)[index]
-    # Rᵀ of each offset, written out: a batched product of 3×3 matrices takes several times as long
-    local = (offsets[..., :, None] * rotations).sum(dim=-2)
-    reach = scales[index] * core
-    outside = local - torch.minimum(torch.maximum(local, -reach), reach)
-    return outside.norm(dim=-1).where(candidates, math.inf).min(dim=-1).values
+    from . import gaupf_kernels
+
+    at, *gaussians = (
+        np.ascontiguousarray(value.numpy(), np.float32) for value in (queries, means, quats, scales * core)
+    )
+    boxes, nodes = gaupf_kernels.box_tree(tree.indices, *gaussians)
+    distances = np.empty(len(at), np.float32)
+    run_ranges(gaupf_kernels.nearest_box, len(at), _GRAIN, at, boxes, nodes, np.float32(limit), distances)
+    return torch.from_numpy(distances)
 
 
 def probability_targets(distances: Tensor, truncation: float) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_LEAST_SQUARE = 1e-24  # keeps the gradient of a quaternion of length 0 finite
+
 
 def quaternions_to_matrices(quats: Tensor) -> Tensor:
     """Rotation matrices of quaternions.
@@ -15,13 +17,16 @@ def quaternions_to_matrices(quats: Tensor) -> Tensor:
     Returns:
         [..., 3, 3] rotation matrices that act on column vectors.
     """
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, dim=-1).reshape(*quats.shape[:-1], 3, 3)
+    # components side by side instead of rows of four: the same arithmetic in a fraction of the time
+    components = quats.movedim(-1, 0).contiguous()
+    lengths = (components * components).sum(dim=0).clamp(min=_LEAST_SQUARE).sqrt()
+    unit = components / lengths
+    w, x, y, z = unit.unbind(0)
+    wx, wy, wz = (2 * w * unit[1:]).unbind(0)
+    xx, xy, xz = (2 * x * unit[1:]).unbind(0)
+    yy, yz, zz = 2 * y * y, 2 * y * z, 2 * z * z
+    rows = [1 - yy - zz, xy - wz, xz + wy, xy + wz, 1 - xx - zz, yz - wx, xz - wy, yz + wx, 1 - xx - yy]
+    return torch.stack(rows).movedim(0, -1).unflatten(-1, (3, 3))
 
 
 def matrices_to_quaternions(matrices: Tensor) -> Tensor:
@@ -36,23 +41,18 @@ def matrices_to_quaternions(matrices: Tensor) -> Tensor:
     Returns:
         [..., 4] wxyz.
     """
-    m = matrices
-    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    squares = torch.stack([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], dim=-1)
-    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    xy, xz, yz = m[..., 1, 0] + m[..., 0, 1], m[..., 2, 0] + m[..., 0, 2], m[..., 2, 1] + m[..., 1, 2]
-    candidates = torch.stack(
-        [
-            torch.stack([squares[..., 0], wx, wy, wz], dim=-1),
-            torch.stack([wx, squares[..., 1], xy, xz], dim=-1),
-            torch.stack([wy, xy, squares[..., 2], yz], dim=-1),
-            torch.stack([wz, xz, yz, squares[..., 3]], dim=-1),
-        ],
-        dim=-2,
-    )
-    best = squares.argmax(dim=-1)[..., None, None].expand(*squares.shape[:-1], 1, 4)
-    quats = torch.nn.functional.normalize(candidates.gather(-2, best).squeeze(-2), dim=-1)
-    return torch.where(quats[..., :1] < 0, -quats, quats)
+    # components side by side, as above
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = matrices.flatten(-2).movedim(-1, 0).contiguous().unbind(0)
+    w_w, x_x, y_y, z_z = 1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz
+    w_x, w_y, w_z = zy - yz, xz - zx, yx - xy
+    x_y, x_z, y_z = xy + yx, xz + zx, yz + zy
+    largest = torch.stack([w_w, x_x, y_y, z_z]).amax(dim=0)
+    quats = torch.stack([w_z, x_z, y_z, z_z])
+    quats = torch.where(largest == y_y, torch.stack([w_y, x_y, y_y, y_z]), quats)
+    quats = torch.where(largest == x_x, torch.stack([w_x, x_x, x_y, x_z]), quats)
+    quats = torch.where(largest == w_w, torch.stack([w_w, w_x, w_y, w_z]), quats)
+    lengths = torch.copysign((quats * quats).sum(dim=0).sqrt(), quats[0])
+    return (quats / lengths).movedim(0, -1).contiguous()
 
 
 def is_rotation(matrix: Tensor, tolerance: float = 1e-3) -> bool:
@@ -101,5 +101,6 @@ def symmetric_square_roots(quats: Tensor, scales: Tensor) -> Tensor:
     Returns:
         [..., 3, 3], in the unit of ``scales``.
     """
-    rotations = quaternions_to_matrices(quats)
-    return (rotations * scales[..., None, :]) @ rotations.transpose(-1, -2)
+    rotations = quaternions_to_matrices(quats).movedim((-2, -1), (0, 1))  # components side by side, as above
+    halves = rotations * scales.movedim(-1, 0)
+    return (halves[:, None] * rotations).sum(dim=2).movedim((0, 1), (-2, -1))

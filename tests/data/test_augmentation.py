@@ -46,6 +46,7 @@ def test_axis_scaling_transforms_covariances_and_keeps_the_longest_side() -> Non
     torch.testing.assert_close(covariances(scaled), matrix @ covariances(splats) @ matrix, atol=1e-7, rtol=1e-3)
     new_box = scaled.means.amax(0) - scaled.means.amin(0)
     torch.testing.assert_close(new_box.amax(), box.amax())
+    assert (scaled.scales.diff(dim=1) <= 0).all() and (scaled.quats[:, 0] >= 0).all(), "not canonical"
 
 
 def painted(rgb: list[float], brightness: torch.Tensor) -> GaussianSplats:

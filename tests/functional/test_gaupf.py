@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 from scipy.spatial import cKDTree
 
@@ -34,9 +37,22 @@ def test_core_distance_is_the_distance_to_the_nearest_oriented_box():
     rotations = quaternions_to_matrices(splats.quats)
     boxes = splats.means[:, None] + (grid * splats.scales[:, None]) @ rotations.transpose(1, 2)
     expected = torch.cdist(queries, boxes.reshape(-1, 3)).min(dim=1).values
-    found = distances_of(splats, queries, core=1.0, neighbours=6)
+    found = distances_of(splats, queries, core=1.0)
     assert (found <= expected + 1e-6).all()
     torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 300])
+def test_no_core_is_overlooked(count):
+    """Long boxes reach where other centres are nearer; counts fill leaves, open new ones and leave some empty."""
+    splats = random_splats(count)
+    scales = splats.scales * torch.tensor([1.0, 1.0, 8.0])
+    queries = torch.rand(500, 3, generator=torch.Generator().manual_seed(1)) * 1.5 - 0.75
+    offsets = queries[:, None, :] - splats.means
+    local = (offsets[..., None] * quaternions_to_matrices(splats.quats)).sum(dim=-2)
+    expected = (local.abs() - scales).clamp(min=0).norm(dim=-1).min(dim=1).values
+    found = distances_of(replace(splats, scales=scales), queries)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_a_sphere_of_flat_gaussians_has_the_distance_field_of_a_sphere():
@@ -50,11 +66,11 @@ def test_a_sphere_of_flat_gaussians_has_the_distance_field_of_a_sphere():
     assert centre_error[on_surface].mean() > 4 * error[on_surface].mean(), "centres alone leave holes between them"
 
 
-def test_a_limit_beyond_truncation_and_cores_changes_no_probability():
+def test_from_the_limit_on_distances_are_infinite_and_the_others_as_without():
     splats, truncation = random_splats(300), 0.05
     queries = torch.rand(2000, 3, generator=torch.Generator().manual_seed(1)) * 1.5 - 0.75
-    limit = truncation + float(splats.scales.norm(dim=-1).max())
-    whole, limited = distances_of(splats, queries), distances_of(splats, queries, limit=limit)
+    whole, limited = distances_of(splats, queries), distances_of(splats, queries, limit=truncation)
+    assert torch.equal(limited, whole.where(whole < truncation, torch.inf))
     assert limited.isinf().any() and limited.isfinite().any()
     assert torch.equal(probability_targets(limited, truncation), probability_targets(whole, truncation))
 

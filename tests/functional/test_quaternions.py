@@ -47,3 +47,23 @@ def test_square_roots_square_to_the_covariance_and_ignore_how_it_is_written():
     torch.testing.assert_close(symmetric_square_roots(-quats, scales), roots)
     swapped = matrices_to_quaternions(matrices[:, :, [1, 2, 0]])
     torch.testing.assert_close(symmetric_square_roots(swapped, scales[:, [1, 2, 0]]), roots)
+
+
+def test_any_leading_dimensions_will_do():
+    _, quats = rotations(60)
+    grid = quats.reshape(4, 16, 4)
+    scales = torch.rand(4, 16, 3, dtype=torch.float64)
+    matrices = quaternions_to_matrices(quats)
+    assert torch.equal(quaternions_to_matrices(grid).flatten(0, 1), matrices)
+    assert torch.equal(quaternions_to_matrices(quats[0]), matrices[0])
+    assert torch.equal(
+        matrices_to_quaternions(matrices.unflatten(0, (4, 16))).flatten(0, 1), matrices_to_quaternions(matrices)
+    )
+    roots = symmetric_square_roots(grid, scales)
+    assert torch.equal(roots.flatten(0, 1), symmetric_square_roots(quats, scales.flatten(0, 1)))
+
+
+def test_a_quaternion_of_length_zero_has_a_finite_gradient():
+    quats = torch.zeros(1, 4, requires_grad=True)
+    symmetric_square_roots(quats, torch.ones(1, 3)).sum().backward()
+    assert quats.grad is not None and quats.grad.isfinite().all()
