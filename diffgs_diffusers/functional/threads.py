@@ -6,15 +6,54 @@ when a process forks after its first render (data loader workers).
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+def count_parts(total: int, grain: int) -> int:
+    """How many parts to split `total` work items into, `grain` being the fewest worth a thread of their own."""
+    threads = torch.get_num_threads()
+    # Four parts a thread: parts differ in cost, and idle threads take the next one.
+    return 1 if threads == 1 else max(1, min(4 * threads, -(-total // grain)))
+
+
+def split(total: int, grain: int) -> list[tuple[int, int]]:
+    """Ranges (first, last) that cover [0, total), nearly equal in length."""
+    parts = count_parts(total, grain)
+    return [(total * part // parts, total * (part + 1) // parts) for part in range(parts)]
+
+
+def run_all(function: Callable[..., None], items: Sequence[tuple[Any, ...]], *arguments: Any) -> None:
+    """Call `function(*item, *arguments)` for every item, on as many threads as torch may use.
+
+    The calling thread takes part, so that few items cost little more than a loop.
+    """
+    waiting = deque(items)
+
+    def work() -> None:
+        while True:
+            try:
+                item = waiting.popleft()
+            except IndexError:
+                return
+            function(*item, *arguments)
+
+    threads = min(torch.get_num_threads(), len(items))
+    helpers = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
+    try:
+        work()
+    finally:
+        # A helper that has not begun finds nothing to do; one that has may still write to the caller's arrays.
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
 
 
 def run_ranges(function: Callable[..., None], total: int, grain: int, *arguments: Any) -> None:
@@ -26,17 +65,7 @@ def run_ranges(function: Callable[..., None], total: int, grain: int, *arguments
         grain: fewest items worth a thread of their own.
         arguments: passed on unchanged.
     """
-    threads = min(torch.get_num_threads(), -(-total // grain))
-    if threads <= 1:
-        function(0, total, *arguments)
-        return
-    # Four ranges a thread: tiles differ in cost, and idle threads take the next range.
-    parts = min(4 * threads, -(-total // grain))
-    edges = [total * part // parts for part in range(parts + 1)]
-    pool = _pool(threads)
-    futures = [pool.submit(function, first, last, *arguments) for first, last in itertools.pairwise(edges)]
-    for future in futures:
-        future.result()
+    run_all(function, split(total, grain), *arguments)
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

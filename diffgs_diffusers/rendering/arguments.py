@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -84,8 +84,7 @@ class RasterTensors:
 
     def named(self) -> dict[str, Tensor]:
         """The tensors that are given, by name."""
-        pairs = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: tensor for name, tensor in pairs if tensor is not None}
+        return {name: tensor for name, tensor in vars(self).items() if tensor is not None}
 
     @property
     def needs_gradient(self) -> bool:

@@ -1,7 +1,8 @@
 """Lists of Gaussians per 16x16 tile, front to back.
 
-Gaussians are sorted once by depth; filling the tile lists in that order leaves each list sorted. That replaces the
-sort over (tile, depth) pairs of the CUDA renderers, which is longer by the number of tiles a Gaussian touches.
+Parts of the Gaussians count their entries per tile, running totals give each part its own places in every list, and
+the parts fill them in order. Each list is then sorted by depth on its own: it fits the cache, and lists can be
+sorted at the same time. No split into parts changes the result, since equal depths keep the order of the Gaussians.
 """
 
 # Kernels are typed by numba on their first call.
@@ -12,100 +13,180 @@ from __future__ import annotations
 import numpy as np
 
 from ..functional.compilation import kernel
-from .projection import DEPTH
+from .projection import DETAIL_DEPTH
 
-RADIX_BITS = 11
+RADIX_BITS = 8
+# Lists up to this length are sorted by insertion.
+SHORT_LIST = 32
+# What a tile costs beside its entries, in entries.
+TILE_COST = 10
 
 
 @kernel
-def count_tiles(tile_boxes, tiles_x, tile_starts, slot_starts):
-    """Count entries per tile and per Gaussian, as running totals.
+def count_tiles(first, last, tile_boxes, tiles_x, counts):
+    """Count the entries of Gaussians [first, last) per tile.
 
     Args:
         tile_boxes: int32 [C,N,4] from `project_forward`.
-        tile_starts: out, int64 [C*tiles+1], zeros on entry; where each tile's list starts.
-        slot_starts: out, int64 [C*N+1]; where each Gaussian's entries start in Gaussian order.
-
-    Returns:
-        The number of entries and the number of visible (camera, Gaussian) pairs.
+        counts: out, int64 [C,tiles], zeros on entry.
     """
-    cameras, gaussians = tile_boxes.shape[0], tile_boxes.shape[1]
-    tiles = (tile_starts.shape[0] - 1) // cameras
-    total, visible = 0, 0
-    for camera in range(cameras):
-        for index in range(gaussians):
+    for camera in range(tile_boxes.shape[0]):
+        for index in range(first, last):
             box = tile_boxes[camera, index]
-            slot_starts[camera * gaussians + index] = total
-            total += (box[1] - box[0]) * (box[3] - box[2])
-            visible += box[1] > 0
             for row in range(box[2], box[3]):
-                for tile in range(camera * tiles + row * tiles_x + box[0], camera * tiles + row * tiles_x + box[1]):
-                    tile_starts[tile + 1] += 1
-    slot_starts[cameras * gaussians] = total
-    for tile in range(cameras * tiles):
-        tile_starts[tile + 1] += tile_starts[tile]
-    return total, visible
+                for tile in range(row * tiles_x + box[0], row * tiles_x + box[1]):
+                    counts[camera, tile] += 1
 
 
 @kernel
-def fill_tiles(records, tile_boxes, tiles_x, visible, tile_starts, slot_starts, entries, slots):
-    """Write each tile's list of Gaussians in order of depth.
+def place_parts(counts, tile_starts):
+    """Turn the counts [parts,C*tiles] into each part's first place in each tile's list.
 
     Args:
-        entries: out, int32 [total], flat (camera, Gaussian) index of each list entry.
-        slots: out, int64 [total], the place of the same entry in Gaussian order, where its gradient is stored.
+        counts: in and out, int64.
+        tile_starts: out, int64 [C*tiles+1], where each tile's list starts.
     """
-    cameras, gaussians = tile_boxes.shape[0], tile_boxes.shape[1]
-    tiles = (tile_starts.shape[0] - 1) // cameras
-    order = _depth_order(records, tile_boxes, visible)
-    ends = tile_starts[:-1].copy()
-    for flat in order:
-        camera = flat // gaussians
-        box = tile_boxes[camera, flat - camera * gaussians]
-        slot = slot_starts[flat]
-        for row in range(box[2], box[3]):
-            start = camera * tiles + row * tiles_x
-            for tile in range(start + box[0], start + box[1]):
-                entries[ends[tile]] = flat
-                slots[ends[tile]] = slot
-                ends[tile] += 1
-                slot += 1
+    total = 0
+    for tile in range(counts.shape[1]):
+        tile_starts[tile] = total
+        for part in range(counts.shape[0]):
+            count = counts[part, tile]
+            counts[part, tile] = total
+            total += count
+    tile_starts[counts.shape[1]] = total
+
+
+@kernel
+def share_tiles(tile_starts, ends):
+    """Cut the tiles into ranges of about equal work: ends out, int64 [ranges+1], from 0 to the number of tiles."""
+    tiles, ranges = tile_starts.shape[0] - 1, ends.shape[0] - 1
+    work = tile_starts[tiles] + TILE_COST * tiles
+    ends[0] = tile = 0
+    for number in range(1, ranges + 1):
+        while (tile_starts[tile] + TILE_COST * tile) * ranges < work * number:
+            tile += 1
+        ends[number] = tile
+
+
+@kernel
+def fill_tiles(first, last, details, tile_boxes, tiles_x, places, entries):
+    """Enter Gaussians [first, last) into the lists of their tiles.
+
+    Args:
+        details: [C,N,DETAILS] from `project_forward`.
+        places: int64 [C,tiles], where this part's next entry of each tile goes; moved on.
+        entries: out, uint64 [total], single precision bits of the depth above the index of the Gaussian: depths are
+            positive, so bits and values agree in order.
+    """
+    for camera in range(tile_boxes.shape[0]):
+        for index in range(first, last):
+            box = tile_boxes[camera, index]
+            if box[1] == 0:
+                continue
+            depth = np.float32(details[camera, index, DETAIL_DEPTH]).view(np.uint32)
+            entry = (np.uint64(depth) << np.uint64(32)) | np.uint64(index)
+            for row in range(box[2], box[3]):
+                for tile in range(row * tiles_x + box[0], row * tiles_x + box[1]):
+                    entries[places[camera, tile]] = entry
+                    places[camera, tile] += 1
+
+
+@kernel
+def gaussian(entry):
+    """The index of the Gaussian in an entry of a tile's list."""
+    return np.int64(entry & np.uint64(0xFFFFFFFF))
+
+
+@kernel
+def sort_tiles(first, last, tile_starts, entries):
+    """Sort the lists of tiles [first, last) by depth, equal depths by index."""
+    longest = 0
+    for tile in range(first, last):
+        longest = max(longest, tile_starts[tile + 1] - tile_starts[tile])
+    spare = np.empty(longest, np.uint64)
+    starts = np.empty(1 << RADIX_BITS, np.int64)
+    for tile in range(first, last):
+        keys = entries[tile_starts[tile] : tile_starts[tile + 1]]
+        if keys.shape[0] <= SHORT_LIST:
+            _insertion_sort(keys)
+        else:
+            _radix_sort(keys, spare, starts)
+
+
+@kernel
+def _insertion_sort(keys):
+    for place in range(1, keys.shape[0]):
+        key = keys[place]
+        while place > 0 and keys[place - 1] > key:
+            keys[place] = keys[place - 1]
+            place -= 1
+        keys[place] = key
+
+
+@kernel
+def _radix_sort(keys, spare, starts):
+    """Sort by the upper 32 bits, which is enough because the list arrives in the order of the lower ones."""
+    low, high = keys[0], keys[0]
+    for key in keys:
+        low, high = min(low, key), max(high, key)
+    low = (low >> np.uint64(32)) << np.uint64(32)
+    source, target, swapped = keys, spare[: keys.shape[0]], False
+    for shift in range(32, 64, RADIX_BITS):
+        if (high - low) >> np.uint64(shift) == np.uint64(0):
+            break
+        starts[:] = 0
+        for key in source:
+            starts[_digit(key - low, shift)] += 1
+        total = 0
+        for digit in range(starts.shape[0]):
+            count = starts[digit]
+            starts[digit] = total
+            total += count
+        for key in source:
+            digit = _digit(key - low, shift)
+            target[starts[digit]] = key
+            starts[digit] += 1
+        source, target = target, source
+        swapped = not swapped
+    if swapped:
+        keys[:] = spare[: keys.shape[0]]
 
 
 @kernel
 def _digit(key, shift):
     """The RADIX_BITS of an unsigned key from bit `shift` on."""
-    return np.int64((key >> np.uint32(shift)) & np.uint32((1 << RADIX_BITS) - 1))
+    return np.int64((key >> np.uint64(shift)) & np.uint64((1 << RADIX_BITS) - 1))
 
 
 @kernel
-def _depth_order(records, tile_boxes, visible):
-    """Flat indices of the visible pairs by camera-space depth, all cameras mixed; equal depths keep their order.
-
-    A radix sort of the single precision bits, as the CUDA renderers do: depths are positive, so bits and values
-    agree in order.
-    """
-    cameras, gaussians = tile_boxes.shape[0], tile_boxes.shape[1]
-    depths = np.empty(visible, np.float32)
-    order = np.empty(visible, np.int32)
-    count = 0
-    for camera in range(cameras):
+def entry_starts(tile_boxes, starts):
+    """Running totals, int64 [C*N+1], of the entries of each Gaussian in each camera."""
+    total = 0
+    gaussians = tile_boxes.shape[1]
+    for camera in range(tile_boxes.shape[0]):
         for index in range(gaussians):
-            if tile_boxes[camera, index, 1] > 0:
-                depths[count] = records[camera, index, DEPTH]
-                order[count] = camera * gaussians + index
-                count += 1
-    keys = depths.view(np.uint32)
-    for shift in range(0, 32, RADIX_BITS):
-        starts = np.zeros((1 << RADIX_BITS) + 1, np.int64)
-        for place in range(visible):
-            starts[_digit(keys[place], shift) + 1] += 1
-        for bucket in range(1 << RADIX_BITS):
-            starts[bucket + 1] += starts[bucket]
-        next_keys, next_order = np.empty_like(keys), np.empty_like(order)
-        for place in range(visible):
-            bucket = _digit(keys[place], shift)
-            next_keys[starts[bucket]], next_order[starts[bucket]] = keys[place], order[place]
-            starts[bucket] += 1
-        keys, order = next_keys, next_order
-    return order
+            box = tile_boxes[camera, index]
+            starts[camera * gaussians + index] = total
+            total += (box[1] - box[0]) * (box[3] - box[2])
+    starts[tile_boxes.shape[0] * gaussians] = total
+
+
+@kernel
+def find_entries(first, last, tile_boxes, tiles_x, tile_starts, entries, starts, found):
+    """Where the entries of each Gaussian are: the inverse of the lists of tiles [first, last).
+
+    Args:
+        starts: int64 [C*N+1] from `entry_starts`.
+        found: out, uint32 [total], places in `entries`, by camera, Gaussian and tile.
+    """
+    gaussians = tile_boxes.shape[1]
+    tiles = (tile_starts.shape[0] - 1) // tile_boxes.shape[0]
+    for tile in range(first, last):
+        camera = tile // tiles
+        row = (tile - camera * tiles) // tiles_x
+        column = tile - camera * tiles - row * tiles_x
+        for place in range(tile_starts[tile], tile_starts[tile + 1]):
+            index = gaussian(entries[place])
+            box = tile_boxes[camera, index]
+            nth = (row - box[2]) * (box[1] - box[0]) + column - box[0]
+            found[starts[camera * gaussians + index] + nth] = place

@@ -4,9 +4,9 @@ Kerbl et al., "3D Gaussian Splatting" (2023), eq. 3: C = sum_i c_i alpha_i T_i +
 T_i = prod_{j<i} (1 - alpha_j), alpha_i = min(0.999, o_i exp(-sigma_i)), alpha below 1/255 skipped and the pixel
 closed before T falls to 1e-4.
 
-The loops run over a Gaussian's own rows and pixels inside a tile, not over every pixel of the tile. Along a row
-exp(-sigma) obeys e(x+1) = e(x) r(x), r(x+1) = r(x) exp(-a), so a row costs two exponentials. Double precision keeps
-that recurrence exact to 1e-14 over a tile.
+A tile is 32 windows of 8 pixels of a row, each with all its values side by side. The loop over a window has a fixed
+length and no branches, so that the compiler makes vector instructions of it, the exponential included; a Gaussian
+visits the windows that the box about its visible ellipse touches.
 """
 
 # Kernels are typed by numba on their first call.
@@ -19,26 +19,41 @@ import math
 import numpy as np
 
 from ..functional.compilation import kernel
+from .binning import gaussian
 from .projection import (
     ALPHA_FLOOR,
     CENTRE_X,
     CENTRE_Y,
+    COLORS,
     CONIC_A,
     CONIC_B,
     CONIC_C,
-    DETERMINANT,
     HALF_HEIGHT,
-    INVERSE_A,
+    HALF_WIDTH,
     OPACITY,
-    REACH,
-    STEP,
     TILE,
+    pixel_range,
 )
 
 ALPHA_CEILING = 0.999
 TRANSMITTANCE_STOP = 1e-4
-# Fewest colour channels in the kernels' buffers: RGB, depth and RGB + depth share one code path without a loop.
-MIN_CHANNELS = 4
+# Fewest colours in a record: RGB and depth share one code path without a loop over channels.
+MIN_CHANNELS = 3
+LANES = 8
+ROW_WINDOWS = TILE // LANES
+WINDOWS = TILE * ROW_WINDOWS
+# Where the values of a window start: T, or -T once the pixel is closed; the place in the tile's list that closed
+# it, or the list's length; the weight of the last Gaussian; and LANES values per channel of light.
+LIMIT, WEIGHT, LIGHT = LANES, 2 * LANES, 3 * LANES
+# Records are copied this many at a time: they lie all over memory, and the processor overlaps the waits of a plain
+# copy, but not those between two Gaussians' arithmetic.
+BATCH = 32
+
+LOG2_E = math.log2(math.e)
+# Adding it rounds to a whole number and leaves that number in the lowest bits.
+ROUNDER = 1.5 * 2.0**52
+# 2^x on [-1/2, 1/2] by its Taylor series, to 3e-13.
+E1, E2, E3, E4, E5, E6, E7, E8, E9, E10 = (math.log(2.0) ** n / math.factorial(n) for n in range(1, 11))
 
 
 @kernel
@@ -52,117 +67,143 @@ def tile_box(tile, tiles_x, tiles_y, width, height):
 
 
 @kernel
-def row_range(record, y_first, y_last):
-    """First and past-the-last row of [y_first, y_last) whose pixel centres the visible ellipse may reach."""
-    low = record[CENTRE_Y] - record[HALF_HEIGHT] - 0.5 - 1e-6
-    high = record[CENTRE_Y] + record[HALF_HEIGHT] - 0.5 + 1e-6
-    return math.ceil(max(low, y_first)), math.floor(min(high, y_last - 1.0)) + 1
+def copy_records(records, entries, first, last, near):
+    """Copy the records of entries [first, last) to the start of near [BATCH,COLORS+P]."""
+    for place in range(first, last):
+        index = gaussian(entries[place])
+        for column in range(near.shape[1]):
+            near[place - first, column] = records[index, column]
 
 
 @kernel
-def pixel_range(record, dy, x_first, x_last):
-    """First and past-the-last pixel of [x_first, x_last) inside the visible ellipse in the row at offset dy."""
-    inside = record[REACH] - record[DETERMINANT] * dy * dy
-    half = math.sqrt(max(inside, 0.0)) * record[INVERSE_A] + 1e-6
-    middle = record[CENTRE_X] - record[CONIC_B] * dy * record[INVERSE_A] - 0.5
-    return math.ceil(max(middle - half, x_first)), math.floor(min(middle + half, x_last - 1.0)) + 1
+def touched_windows(record, x0, y0, x1, y1):
+    """First and past-the-last row, and window of each row, of a tile that a Gaussian reaches."""
+    y_first, y_last = pixel_range(record[CENTRE_Y], record[HALF_HEIGHT], y0, y1)
+    x_first, x_last = pixel_range(record[CENTRE_X], record[HALF_WIDTH], x0, x1)
+    return y_first - y0, y_last - y0, (x_first - x0) // LANES, (x_last - 1 - x0) // LANES + 1
 
 
 @kernel
-def row_start(record, dx, dy):
-    """exp(-sigma) at (dx, dy) and its ratio to the next pixel."""
-    a, b, c = record[CONIC_A], record[CONIC_B], record[CONIC_C]
-    sigma = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
-    return math.exp(-sigma), math.exp(-(a * dx + 0.5 * a + b * dy))
+def row_exponent(record, dy):
+    """Coefficients p, q, r of sigma log2(e) = (p dx + q) dx + r in the row at offset dy from the centre."""
+    half_a, half_c = 0.5 * LOG2_E * record[CONIC_A], 0.5 * LOG2_E * record[CONIC_C]
+    return half_a, LOG2_E * record[CONIC_B] * dy, half_c * dy * dy
+
+
+@kernel
+def falloff(opacity, exponent, dx):
+    """opacity exp(-sigma), given `row_exponent`; exponents above 100 count as 100."""
+    x = min((exponent[0] * dx + exponent[1]) * dx + exponent[2], 100.0)
+    rounded = ROUNDER - x
+    r = (ROUNDER - rounded) - x
+    series = ((((E10 * r + E9) * r + E8) * r + E7) * r + E6) * r + E5
+    series = ((((series * r + E4) * r + E3) * r + E2) * r + E1) * r + 1.0
+    power = np.int64((np.float64(rounded).view(np.int64) + 1023) << 52).view(np.float64)
+    return opacity * (series * power)
 
 
 @kernel
 def blend_forward(
-    first, last, tiles_x, tiles_y, width, height, tile_starts, entries, records, colors, backgrounds,
-    render_colors, render_alphas, transmittances, last_entries,
+    first, last, tiles_x, tiles_y, width, height, tile_starts, entries, records, backgrounds,
+    render_colors, render_alphas, transmittances, limits,
 ):  # fmt: skip
     """Blend tiles [first, last).
 
     Args:
-        tile_starts [C*tiles+1], entries [total]: tile lists from `fill_tiles`.
-        records float64 [C*N,RECORD], colors float64 [C*N,P]: P channels, at least MIN_CHANNELS.
+        tile_starts [C*tiles+1], entries [total]: tile lists from `sort_tiles`.
+        records: float64 [C,N,COLORS+P], P colours, at least MIN_CHANNELS.
         backgrounds: float64 [C,P].
         render_colors: out [C,H,W,D], D <= P channels are written.
         render_alphas: out [C,H,W].
-        transmittances: out, float64 [C,H,W], T_end.
-        last_entries: out, int32 [C,H,W], place of the last blended entry in its tile's list, or -1.
+        transmittances: out, float64 [C,H,W], T_end; this and `limits` only where there is room for them.
+        limits: out, int32 [C,H,W], the place in the tile's list that closed the pixel, or the list's length.
     """
-    padded, channels = colors.shape[1], render_colors.shape[3]
-    light = np.empty((TILE * TILE, padded))
-    through = np.empty(TILE * TILE)
-    newest = np.empty(TILE * TILE, np.int32)
-    open_pixels = np.empty(TILE, np.int64)
+    columns = records.shape[2]
+    windows = np.empty((WINDOWS, LIGHT + (columns - COLORS) * LANES))
+    near = np.empty((BATCH, columns))
+    keep = limits.shape[0] > 0
     for tile in range(first, last):
         camera, x0, y0, x1, y1 = tile_box(tile, tiles_x, tiles_y, width, height)
-        light[:] = 0.0
-        through[:] = 1.0
-        newest[:] = -1
-        open_pixels[:] = x1 - x0
+        start, end = tile_starts[tile], tile_starts[tile + 1]
+        if start == end:
+            for y in range(y0, y1):
+                render_alphas[camera, y, x0:x1] = 0.0
+                for x in range(x0, x1):
+                    for channel in range(render_colors.shape[3]):
+                        render_colors[camera, y, x, channel] = backgrounds[camera, channel]
+                if keep:
+                    transmittances[camera, y, x0:x1] = 1.0
+                    limits[camera, y, x0:x1] = 0
+            continue
+        _open_windows(windows, x1 - x0, y1 - y0, end - start)
         still_open = (x1 - x0) * (y1 - y0)
-        start = tile_starts[tile]
-        for place in range(start, tile_starts[tile + 1]):
-            flat = entries[place]
-            record = records[flat]
-            closed = _blend_entry(
-                record, colors[flat], np.int32(place - start), x0, y0, x1, y1, light, through, newest, open_pixels
-            )
-            still_open -= closed
+        for batch in range(start, end, BATCH):
+            batch_end = min(batch + BATCH, end)
+            copy_records(records[camera], entries, batch, batch_end, near)
+            for place in range(batch, batch_end):
+                still_open -= _blend_entry(near[place - batch], float(place - start), x0, y0, x1, y1, windows)
             if still_open == 0:
                 break
         for y in range(y0, y1):
+            shown, alphas = render_colors[camera, y], render_alphas[camera, y]
             for x in range(x0, x1):
-                pixel = (y - y0) * TILE + x - x0
-                left = abs(through[pixel])
-                transmittances[camera, y, x] = left
-                render_alphas[camera, y, x] = 1.0 - left
-                last_entries[camera, y, x] = newest[pixel]
-                for channel in range(channels):
-                    render_colors[camera, y, x, channel] = (
-                        light[pixel, channel] + left * backgrounds[camera, channel]
-                    )
+                window = windows[(y - y0) * ROW_WINDOWS + (x - x0) // LANES]
+                lane = (x - x0) % LANES
+                through = abs(window[lane])
+                alphas[x] = 1.0 - through
+                for channel in range(shown.shape[1]):
+                    light = window[LIGHT + channel * LANES + lane]
+                    shown[x, channel] = light + through * backgrounds[camera, channel]
+                if keep:
+                    transmittances[camera, y, x] = through
+                    limits[camera, y, x] = np.int32(window[LIMIT + lane])
 
 
 @kernel
-def _blend_entry(record, color, place, x0, y0, x1, y1, light, through, newest, open_pixels):
-    """Blend one Gaussian into one tile; the number of pixels it closed. A closed pixel holds -T."""
-    opacity, step = record[OPACITY], record[STEP]
-    c0, c1, c2, c3 = color[0], color[1], color[2], color[3]
+def _open_windows(windows, width, height, length):
+    """Begin a tile of width x height pixels; pixels beyond them are closed."""
+    windows[:] = 0.0
+    for y in range(height):
+        for left in range(0, width, LANES):
+            window = windows[y * ROW_WINDOWS + left // LANES]
+            for lane in range(min(LANES, width - left)):
+                window[lane] = 1.0
+                window[LIMIT + lane] = length
+
+
+@kernel
+def _blend_entry(record, place, x0, y0, x1, y1, windows):
+    """Blend one Gaussian into one tile; the number of pixels it closed."""
+    opacity = record[OPACITY]
+    c0, c1, c2 = record[COLORS], record[COLORS + 1], record[COLORS + 2]
     closed = 0
-    y_first, y_last = row_range(record, y0, y1)
+    y_first, y_last, x_first, x_last = touched_windows(record, x0, y0, x1, y1)
     for y in range(y_first, y_last):
-        if open_pixels[y - y0] == 0:
-            continue
-        dy = y + 0.5 - record[CENTRE_Y]
-        x_first, x_last = pixel_range(record, dy, x0, x1)
-        if x_first >= x_last:
-            continue
-        value, ratio = row_start(record, x_first + 0.5 - record[CENTRE_X], dy)
-        offset = (y - y0) * TILE - x0
-        for pixel in range(offset + x_first, offset + x_last):
-            alpha = min(opacity * value, ALPHA_CEILING)
-            value *= ratio
-            ratio *= step
-            before = through[pixel]
-            if before <= 0.0 or alpha < ALPHA_FLOOR:
-                continue
-            after = before * (1.0 - alpha)
-            if after <= TRANSMITTANCE_STOP:
-                through[pixel] = -before
-                open_pixels[y - y0] -= 1
-                closed += 1
-                continue
-            weight = before - after
-            light[pixel, 0] += weight * c0
-            light[pixel, 1] += weight * c1
-            light[pixel, 2] += weight * c2
-            light[pixel, 3] += weight * c3
-            for channel in range(4, color.shape[0]):
-                light[pixel, channel] += weight * color[channel]
-            through[pixel] = after
-            newest[pixel] = place
+        exponent = row_exponent(record, y + y0 + 0.5 - record[CENTRE_Y])
+        for x in range(x_first, x_last):
+            window = windows[y * ROW_WINDOWS + x]
+            dx = x * LANES + x0 + 0.5 - record[CENTRE_X]
+            closing = 0
+            for lane in range(LANES):
+                alpha = min(falloff(opacity, exponent, dx + lane), ALPHA_CEILING)
+                before = window[lane]
+                is_open = before > 0.0
+                weight = before * (alpha if is_open & (alpha >= ALPHA_FLOOR) else 0.0)
+                after = before - weight
+                closes = is_open & (after <= TRANSMITTANCE_STOP)
+                closing += 1 if closes else 0
+                weight = 0.0 if closes else weight
+                window[lane] = -before if closes else after
+                window[WEIGHT + lane] = weight
+                window[LIGHT + lane] += weight * c0
+                window[LIGHT + LANES + lane] += weight * c1
+                window[LIGHT + 2 * LANES + lane] += weight * c2
+            for column in range(COLORS + MIN_CHANNELS, record.shape[0]):
+                for lane in range(LANES):
+                    window[LIGHT + (column - COLORS) * LANES + lane] += window[WEIGHT + lane] * record[column]
+            if closing > 0:
+                closed += closing
+                for lane in range(LANES):
+                    if window[lane] < 0.0:
+                        window[LIMIT + lane] = min(window[LIMIT + lane], place)
     return closed

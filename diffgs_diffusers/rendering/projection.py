@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from ..functional.compilation import kernel
 from .vectors import combine, cross, dot, load, multiply, rotation, row_times, times_column
 
@@ -22,11 +20,13 @@ ALPHA_FLOOR = 1.0 / 255.0
 MAX_EXTENT = 3.33
 MAX_RADIUS = 1e9
 TILE = 16
-# Columns of a screen record: centre x, y (pixels); conic a, b, c; opacity; 2 a L with L = ln(255 opacity);
-# determinant of the conic; 1 / a; exp(-a); half height of the visible ellipse (pixels); depth; compensation.
-CENTRE_X, CENTRE_Y, CONIC_A, CONIC_B, CONIC_C, OPACITY = 0, 1, 2, 3, 4, 5
-REACH, DETERMINANT, INVERSE_A, STEP, HALF_HEIGHT, DEPTH, COMPENSATION = 6, 7, 8, 9, 10, 11, 12
-RECORD = 13
+# Columns of a screen record: centre x, y (pixels); conic a, b, c; opacity; half width and height of the visible
+# ellipse (pixels); from COLORS on the colours that the shading writes.
+CENTRE_X, CENTRE_Y, CONIC_A, CONIC_B, CONIC_C, OPACITY, HALF_WIDTH, HALF_HEIGHT, COLORS = range(9)
+# Columns of the details that callers see: those of a record up to the opacity, and the depth.
+DETAIL_DEPTH, DETAILS = 6, 7
+# Columns of a record's gradient before those of the colours: centre, conic and opacity, in a record's order.
+GRADIENTS = 6
 
 
 @kernel
@@ -65,30 +65,32 @@ def unit_quaternion(quats, index):
 
 
 @kernel
-def _pixel_range(centre, half, size):
-    """First and past-the-last pixel whose centre lies within `half` of `centre`, cut to [0, size)."""
-    first = math.ceil(max(centre - half - 0.5 - 1e-6, 0.0))
-    last = math.floor(min(centre + half - 0.5 + 1e-6, size - 1.0))
-    return first, last + 1
+def pixel_range(centre, half, first, last):
+    """First and past-the-last pixel of [first, last) whose centre lies within `half` of `centre`."""
+    low = math.ceil(max(centre - half - 0.5 - 1e-6, first))
+    return low, math.floor(min(centre + half - 0.5 + 1e-6, last - 1.0)) + 1
 
 
 @kernel
 def project_forward(
     first, last, means, quats, scales, opacities, viewmats, intrinsics, width, height, near_plane, far_plane,
-    radius_clip, eps2d, antialiased, records, radii, tile_boxes,
+    radius_clip, eps2d, antialiased, records, details, radii, tile_boxes,
 ):  # fmt: skip
     """Project Gaussians [first, last) into every camera.
 
     Args:
         means [N,3], quats [N,4], scales [N,3], opacities [N]: Gaussians, after activation, world frame.
         viewmats [C,4,4], intrinsics [C,3,3]: cameras.
-        records: out, float64 [C,N,RECORD], written for Gaussians with a radius only.
+        records: out, float64 [C,N,COLORS+P], written for Gaussians with a radius only, colours 0.
+        details: out, [C,N,DETAILS], 0 where culled.
         radii: out, int32 [C,N,2], 0 where culled.
         tile_boxes: out, int32 [C,N,4], first and past-the-last tile in x, then in y; empty where invisible.
     """
     for camera in range(viewmats.shape[0]):
         rows, offset, focal, range_x, range_y = load_camera(viewmats, intrinsics, camera, width, height)
         for index in range(first, last):
+            for column in range(DETAILS):
+                details[camera, index, column] = 0.0
             radii[camera, index, 0] = radii[camera, index, 1] = 0
             for side in range(4):
                 tile_boxes[camera, index, side] = 0
@@ -106,15 +108,17 @@ def project_forward(
             determinant = sharp + eps2d * (xx + yy) + eps2d * eps2d
             if not (determinant > 0.0 and determinant < math.inf):
                 continue
-            compensation = math.sqrt(sharp / determinant) if antialiased else 1.0
+            inverse = 1.0 / determinant
+            compensation = math.sqrt(sharp * inverse) if antialiased else 1.0
             opacity = float(opacities[index]) * compensation
             if not (opacity >= ALPHA_FLOOR and opacity < math.inf):
                 continue
-            reach = math.log(opacity / ALPHA_FLOOR)
-            half_x, half_y = math.sqrt(2.0 * reach * (xx + eps2d)), math.sqrt(2.0 * reach * (yy + eps2d))
-            extent = min(MAX_EXTENT, math.sqrt(2.0 * reach))
-            radius_x = min(math.ceil(extent * math.sqrt(xx + eps2d)), MAX_RADIUS)
-            radius_y = min(math.ceil(extent * math.sqrt(yy + eps2d)), MAX_RADIUS)
+            # Standard deviations at which the opacity has fallen to the alpha floor.
+            reach = math.sqrt(2.0 * math.log(opacity / ALPHA_FLOOR))
+            sigma_x, sigma_y = math.sqrt(xx + eps2d), math.sqrt(yy + eps2d)
+            extent = min(MAX_EXTENT, reach)
+            radius_x = min(math.ceil(extent * sigma_x), MAX_RADIUS)
+            radius_y = min(math.ceil(extent * sigma_y), MAX_RADIUS)
             x = focal[0] * point[0] / point[2] + focal[2]
             y = focal[1] * point[1] / point[2] + focal[3]
             if radius_x <= radius_clip and radius_y <= radius_clip:
@@ -122,31 +126,21 @@ def project_forward(
             if not (x + radius_x > 0 and x - radius_x < width and y + radius_y > 0 and y - radius_y < height):
                 continue
             radii[camera, index, 0], radii[camera, index, 1] = int(radius_x), int(radius_y)
+            a, b, c = (yy + eps2d) * inverse, -xy * inverse, (xx + eps2d) * inverse
+            detail = details[camera, index]
+            detail[CENTRE_X], detail[CENTRE_Y] = x, y
+            detail[CONIC_A], detail[CONIC_B], detail[CONIC_C] = a, b, c
+            detail[OPACITY], detail[DETAIL_DEPTH] = opacity, point[2]
+            half_x, half_y = reach * sigma_x, reach * sigma_y
             record = records[camera, index]
             record[CENTRE_X], record[CENTRE_Y] = x, y
-            record[CONIC_A] = (yy + eps2d) / determinant
-            record[CONIC_B] = -xy / determinant
-            record[CONIC_C] = (xx + eps2d) / determinant
-            record[OPACITY] = opacity
-            record[REACH] = 2.0 * record[CONIC_A] * reach
-            record[DETERMINANT] = 1.0 / determinant
-            record[INVERSE_A] = 1.0 / record[CONIC_A]
-            record[STEP] = math.exp(-record[CONIC_A])
-            record[HALF_HEIGHT] = half_y
-            record[DEPTH] = point[2]
-            record[COMPENSATION] = compensation
-            x_first, x_last = _pixel_range(x, half_x, width)
-            y_first, y_last = _pixel_range(y, half_y, height)
+            record[CONIC_A], record[CONIC_B], record[CONIC_C] = a, b, c
+            record[OPACITY], record[HALF_WIDTH], record[HALF_HEIGHT] = opacity, half_x, half_y
+            for column in range(COLORS, records.shape[2]):
+                record[column] = 0.0
+            x_first, x_last = pixel_range(x, half_x, 0, width)
+            y_first, y_last = pixel_range(y, half_y, 0, height)
             if x_first < x_last and y_first < y_last:
                 box = tile_boxes[camera, index]
                 box[0], box[1] = x_first // TILE, (x_last - 1) // TILE + 1
                 box[2], box[3] = y_first // TILE, (y_last - 1) // TILE + 1
-
-
-def empty_records(cameras: int, gaussians: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Records [C,N,RECORD], 0 where culled, radii [C,N,2] and tile boxes [C,N,4] for `project_forward`."""
-    return (
-        np.zeros((cameras, gaussians, RECORD), np.float64),
-        np.empty((cameras, gaussians, 2), np.int32),
-        np.empty((cameras, gaussians, 4), np.int32),
-    )

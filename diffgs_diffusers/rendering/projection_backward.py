@@ -52,14 +52,14 @@ def _covariance_backward(a0, a1, eps2d, antialiased, v_record, opacity):
 @kernel
 def project_backward(
     first, last, grain, means, quats, scales, opacities, viewmats, intrinsics, width, height, eps2d, antialiased,
-    tile_boxes, v_records, v_depths, v_means, v_quats, v_scales, v_opacities, v_viewmats,
+    tile_boxes, v_records, depth_column, v_means, v_quats, v_scales, v_opacities, v_viewmats,
 ):  # fmt: skip
     """Gradients of the Gaussians in blocks [first, last) of `grain`, summed over the cameras.
 
     Args:
-        v_records: float64 [C,N,6+], gradients of the columns CENTRE_X to OPACITY.
-        v_depths: float64 [C,N], gradient of the depth.
-        v_means, v_quats, v_scales, v_opacities: in and out, float64, shaped like the inputs; added to.
+        v_records: float64 [C,N,GRADIENTS+P] from `gather_entries`.
+        depth_column: the column of v_records with the gradient of the depth, or -1.
+        v_means, v_quats, v_scales, v_opacities: in and out, shaped like the inputs; added to.
         v_viewmats: out, float64 [blocks,C,3,4]; a block is summed by one thread, so the split changes nothing.
     """
     for block in range(first, last):
@@ -101,7 +101,9 @@ def project_backward(
                 # The centre is fx ux + cx, without a limit.
                 v_ux += focal[0] * v_record[CENTRE_X]
                 v_uy += focal[1] * v_record[CENTRE_Y]
-                v_z = v_depths[camera, index] - inverse_z * (v_ux * ux + v_uy * uy + v_sx * sx + v_sy * sy)
+                v_z = -inverse_z * (v_ux * ux + v_uy * uy + v_sx * sx + v_sy * sy)
+                if depth_column >= 0:
+                    v_z += v_record[depth_column]
                 v_point = (v_ux * inverse_z, v_uy * inverse_z, v_z)
                 r0, r1 = combine(1.0, r0, v_point[0], mean), combine(1.0, r1, v_point[1], mean)
                 r2 = combine(1.0, r2, v_point[2], mean)

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from ..cameras import Cameras
     from ..gaussians import GaussianSplats
 
-# Camera-Gaussian pairs rendered in one go where no gradient is asked for: bounds the memory of many cameras.
-PAIRS_AT_ONCE = 1 << 20
-
 
 def rasterization(
     means: Tensor,
@@ -99,12 +96,24 @@ def _rasterize_cuda(tensors: RasterTensors, options: RasterOptions) -> tuple[Ten
 
 
 def _rasterize_cpu(tensors: RasterTensors, options: RasterOptions) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """The numba kernels, in camera batches where no gradient is asked for."""
-    cameras, gaussians = len(tensors.viewmats), len(tensors.means)
-    batch = cameras if tensors.needs_gradient else max(1, PAIRS_AT_ONCE // max(gaussians, 1))
-    parts = [_render_cameras(tensors, slice(first, first + batch), options) for first in range(0, cameras, batch)]
-    joined = parts[0] if len(parts) == 1 else [torch.cat(outputs) for outputs in zip(*parts)]
-    render_colors, render_alphas, means2d, conics, compensated, depths, radii = joined
+    """The numba kernels."""
+    # Imported here: numba takes half a second to import, and users with CUDA never need it.
+    from .autograd import Rasterize
+
+    viewmats, colors, backgrounds = tensors.viewmats, tensors.colors, tensors.backgrounds
+    if colors.dim() == (2 if options.sh_degree is None else 3):
+        colors = colors[None]
+    if backgrounds is not None:
+        backgrounds = backgrounds if options.with_color else backgrounds.new_zeros(len(viewmats), 0)
+        if options.with_depth:
+            backgrounds = torch.cat([backgrounds, backgrounds.new_zeros(len(viewmats), 1)], dim=-1)
+    # The centre is where the full inverse puts it, so that gradients hold for view matrices that are not rigid.
+    # Harmonics of degree 0 look the same from everywhere.
+    centres = torch.linalg.inv(viewmats)[:, :3, 3] if options.sh_degree else viewmats.new_zeros(len(viewmats), 3)
+    render_colors, render_alphas, means2d, conics, compensated, depths, radii = Rasterize.apply(
+        tensors.means, tensors.quats, tensors.scales, tensors.opacities, colors if options.with_color else None,
+        viewmats, tensors.Ks, centres, backgrounds, options, tensors.needs_gradient,
+    )  # fmt: skip
     if options.expected_depth:
         expected = render_colors[..., -1:] / render_alphas.clamp(min=1e-10)
         render_colors = torch.cat([render_colors[..., :-1], expected], dim=-1)
@@ -113,26 +122,6 @@ def _rasterize_cpu(tensors: RasterTensors, options: RasterOptions) -> tuple[Tens
         "width": options.width, "height": options.height,
     }  # fmt: skip
     return render_colors, render_alphas, meta
-
-
-def _render_cameras(tensors: RasterTensors, cameras: slice, options: RasterOptions) -> tuple[Tensor, ...]:
-    """The outputs of `autograd.Rasterize` for a range of the cameras."""
-    # Imported here: numba takes half a second to import, and users with CUDA never need it.
-    from .autograd import Rasterize
-
-    viewmats, colors, backgrounds = tensors.viewmats[cameras], tensors.colors, tensors.backgrounds
-    shared = colors.dim() == (2 if options.sh_degree is None else 3)
-    colors = colors[None] if shared else colors[cameras]
-    if backgrounds is not None:
-        backgrounds = backgrounds[cameras] if options.with_color else backgrounds.new_zeros(len(viewmats), 0)
-        if options.with_depth:
-            backgrounds = torch.cat([backgrounds, backgrounds.new_zeros(len(viewmats), 1)], dim=-1)
-    # The centre is where the full inverse puts it, so that gradients hold for view matrices that are not rigid.
-    centres = torch.linalg.inv(viewmats)[:, :3, 3]
-    return Rasterize.apply(
-        tensors.means, tensors.quats, tensors.scales, tensors.opacities, colors if options.with_color else None,
-        viewmats, tensors.Ks[cameras], centres, backgrounds, options,
-    )  # fmt: skip
 
 
 def render(

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from ..functional.compilation import kernel
-from .projection import DEPTH
+from .projection import COLORS, DETAIL_DEPTH, GRADIENTS
 from .vectors import combine, dot, load
 
 Y0 = 0.28209479177387814  # sqrt(1 / (4 pi))
@@ -67,8 +67,10 @@ def _direction_gradient(degree, x, y, z, g):
 
 
 @kernel
-def _direction(means, index, eye):
-    """Unit vector from the camera centre to a Gaussian, and the inverse of the distance."""
+def _direction(degree, means, index, eye):
+    """Unit vector from the camera centre to a Gaussian, and the inverse of the distance; 0 where not needed."""
+    if degree == 0:
+        return (0.0, 0.0, 0.0), 0.0
     towards = combine(1.0, load(means, index), -1.0, eye)
     length = math.sqrt(dot(towards, towards))
     inverse = 1.0 / length if length > 0.0 else 0.0
@@ -76,13 +78,13 @@ def _direction(means, index, eye):
 
 
 @kernel
-def shade_harmonics(first, last, degree, means, centres, coefficients, tile_boxes, colors):
+def shade_harmonics(first, last, degree, means, centres, coefficients, tile_boxes, records):
     """RGB of the visible Gaussians [first, last) in every camera.
 
     Args:
         means [N,3], centres [C,3]: Gaussians and camera centres, world frame.
         coefficients: [1 or C,N,K,3].
-        colors: out, float64 [C,N,P], the first three channels.
+        records: out, float64 [C,N,COLORS+P], the first three colours.
     """
     basis = np.empty(16)
     for camera in range(centres.shape[0]):
@@ -91,26 +93,26 @@ def shade_harmonics(first, last, degree, means, centres, coefficients, tile_boxe
         for index in range(first, last):
             if tile_boxes[camera, index, 1] == 0:
                 continue
-            towards, _ = _direction(means, index, eye)
+            towards, _ = _direction(degree, means, index, eye)
             _basis(degree, towards[0], towards[1], towards[2], basis)
             red = green = blue = 0.5
             for k in range((degree + 1) * (degree + 1)):
                 red += basis[k] * source[index, k, 0]
                 green += basis[k] * source[index, k, 1]
                 blue += basis[k] * source[index, k, 2]
-            colors[camera, index, 0], colors[camera, index, 1] = max(red, 0.0), max(green, 0.0)
-            colors[camera, index, 2] = max(blue, 0.0)
+            for channel, value in enumerate((red, green, blue)):
+                records[camera, index, COLORS + channel] = max(value, 0.0)
 
 
 @kernel
 def shade_harmonics_backward(
-    first, last, grain, degree, means, centres, coefficients, tile_boxes, colors,
-    v_colors, v_means, v_centres, v_coefficients,
+    first, last, grain, degree, means, centres, coefficients, tile_boxes, records,
+    v_records, v_means, v_centres, v_coefficients,
 ):  # fmt: skip
     """Gradients of `shade_harmonics` for the Gaussians in blocks [first, last) of `grain`.
 
     Args:
-        v_colors: float64 [C,N,P], a view of the gathered gradients.
+        v_records: float64 [C,N,GRADIENTS+P] from `gather_entries`.
         v_means [N,3], v_coefficients [1 or C,N,K,3]: in and out, added to.
         v_centres: out, float64 [blocks,C,3], one sum per block.
     """
@@ -124,12 +126,13 @@ def shade_harmonics_backward(
             for index in range(block * grain, min(block * grain + grain, means.shape[0])):
                 if tile_boxes[camera, index, 1] == 0:
                     continue
-                towards, inverse = _direction(means, index, eye)
+                towards, inverse = _direction(degree, means, index, eye)
                 _basis(degree, towards[0], towards[1], towards[2], basis)
                 along[:] = 0.0
                 for channel in range(3):
                     # The clamp at zero passes no gradient below it.
-                    v = v_colors[camera, index, channel] if colors[camera, index, channel] > 0.0 else 0.0
+                    shown = records[camera, index, COLORS + channel] > 0.0
+                    v = v_records[camera, index, GRADIENTS + channel] if shown else 0.0
                     for k in range((degree + 1) * (degree + 1)):
                         target[index, k, channel] += v * basis[k]
                         along[k] += v * source[index, k, channel]
@@ -144,31 +147,31 @@ def shade_harmonics_backward(
 
 
 @kernel
-def shade_direct(first, last, source, tile_boxes, colors):
-    """Copy given colours [1 or C,N,D] of the visible Gaussians [first, last) into colors [C,N,P]."""
+def shade_direct(first, last, source, tile_boxes, records):
+    """Copy given colours [1 or C,N,D] of the visible Gaussians [first, last) into records [C,N,COLORS+P]."""
     for camera in range(tile_boxes.shape[0]):
         given = source[min(camera, source.shape[0] - 1)]
         for index in range(first, last):
             if tile_boxes[camera, index, 1] > 0:
                 for channel in range(given.shape[1]):
-                    colors[camera, index, channel] = given[index, channel]
+                    records[camera, index, COLORS + channel] = given[index, channel]
 
 
 @kernel
-def shade_direct_backward(first, last, tile_boxes, v_colors, v_source):
-    """Add the gradients v_colors [C,N,P] of Gaussians [first, last) to v_source [1 or C,N,D]."""
+def shade_direct_backward(first, last, tile_boxes, v_records, v_source):
+    """Add the gradients v_records [C,N,GRADIENTS+P] of Gaussians [first, last) to v_source [1 or C,N,D]."""
     for camera in range(tile_boxes.shape[0]):
         target = v_source[min(camera, v_source.shape[0] - 1)]
         for index in range(first, last):
             if tile_boxes[camera, index, 1] > 0:
                 for channel in range(target.shape[1]):
-                    target[index, channel] += v_colors[camera, index, channel]
+                    target[index, channel] += v_records[camera, index, GRADIENTS + channel]
 
 
 @kernel
-def shade_depth(first, last, records, tile_boxes, channel, colors):
-    """Write the depths of the visible Gaussians [first, last) into one channel of colors [C,N,P]."""
+def shade_depth(first, last, details, tile_boxes, channel, records):
+    """Write the depths of the visible Gaussians [first, last) as one colour of records [C,N,COLORS+P]."""
     for camera in range(tile_boxes.shape[0]):
         for index in range(first, last):
             if tile_boxes[camera, index, 1] > 0:
-                colors[camera, index, channel] = records[camera, index, DEPTH]
+                records[camera, index, COLORS + channel] = details[camera, index, DETAIL_DEPTH]

@@ -11,8 +11,7 @@ import torch
 from diffgs_diffusers.cameras import orbit_cameras
 from diffgs_diffusers.functional.compilation import kernel
 from diffgs_diffusers.gaussians import GaussianSplats
-from diffgs_diffusers.rendering import rasterization, render
-from diffgs_diffusers.rendering import rasterization as rasterization_function
+from diffgs_diffusers.rendering import autograd, rasterization, render
 from diffgs_diffusers.rendering.arguments import RasterOptions, RasterTensors
 from diffgs_diffusers.rendering.rasterization import _rasterize_cuda
 
@@ -88,8 +87,7 @@ def test_cameras_in_batches_without_gradient(monkeypatch: pytest.MonkeyPatch) ->
     tensors = {**scene(40, 5), "backgrounds": torch.rand(5, 3)}
     tensors["means"].requires_grad_()
     at_once = rasterization(**tensors, **SIZE, render_mode="RGB+ED")
-    module = sys.modules[rasterization_function.__module__]
-    monkeypatch.setattr(module, "PAIRS_AT_ONCE", 80)
+    monkeypatch.setattr(autograd, "PAIRS_AT_ONCE", 80)
     with torch.no_grad():
         in_batches = rasterization(**tensors, **SIZE, render_mode="RGB+ED")
     for whole, parts in zip(at_once[:2], in_batches[:2]):
