@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..functional.jacobi import left_singular_frames
-from ..functional.quaternions import matrices_to_quaternions, quaternions_to_matrices
+from ..functional.jacobi import stretch_gaussians
 from ..functional.spherical_harmonics import rgb_to_sh0, sh0_to_rgb, sh_bases
 from ..gaussians import GaussianSplats
 from .captions import compose_caption, dominant_colors
@@ -147,8 +146,7 @@ def _mirror_signs(sh_degree: int) -> Tensor:
 def scale_axes(splats: GaussianSplats, factors: Tensor) -> GaussianSplats:
     """Stretches splats along the world's axes and scales the result back to a longest side of 1.
 
-    Each covariance Σ becomes D Σ D; its eigenvectors and eigenvalues are the new rotation and squared scales, which
-    fall.
+    Scales come out in falling order, quaternions with w ≥ 0.
 
     Args:
         splats: N Gaussians, on the CPU.
@@ -156,6 +154,5 @@ def scale_axes(splats: GaussianSplats, factors: Tensor) -> GaussianSplats:
     """
     box = (splats.means.amax(dim=0) - splats.means.amin(dim=0)).clamp(min=1e-9)
     factors = factors * (box.amax() / (box * factors).amax())
-    halves = quaternions_to_matrices(splats.quats) * splats.scales.clamp(min=1e-8)[:, None, :]
-    frames, scales = left_singular_frames(factors[:, None] * halves)
-    return replace(splats, means=splats.means * factors, quats=matrices_to_quaternions(frames), scales=scales)
+    quats, scales = stretch_gaussians(splats.quats, splats.scales.clamp(min=1e-8), factors)
+    return replace(splats, means=splats.means * factors, quats=quats, scales=scales)

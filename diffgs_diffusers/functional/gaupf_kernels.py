@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from .compilation import kernel
+from .quaternion_kernels import matrix_of
 
 LEAF = 16  # boxes: what scipy's KD-tree puts into its leaves, and more are hardly faster
 _DEPTH = 64  # of the stack: more than the levels of any tree
@@ -41,16 +42,10 @@ def box_tree(order, means, quats, reach):
     boxes[:, 12:] = -np.inf
     nodes = np.empty((2 * leaves, 6), np.float32)
     nodes[:, :3], nodes[:, 3:] = np.inf, -np.inf
-    one, two = np.float32(1.0), np.float32(2.0)
     for place in range(len(order)):
         member = order[place]
         w, x, y, z = quats[member]
-        f = two / (w * w + x * x + y * y + z * z)
-        rotation = (
-            (one - f * (y * y + z * z), f * (x * y - w * z), f * (x * z + w * y)),
-            (f * (x * y + w * z), one - f * (x * x + z * z), f * (y * z - w * x)),
-            (f * (x * z - w * y), f * (y * z + w * x), one - f * (x * x + y * y)),
-        )
+        rotation = matrix_of(w, x, y, z)
         leaf = place // LEAF
         box, node = boxes[leaf, :, place % LEAF], nodes[leaves + leaf]
         for axis in range(3):

@@ -1,36 +1,37 @@
-"""Singular value decomposition of many small matrices at once, by one-sided Jacobi rotations."""
+"""Gaussians stretched along the world's axes, by one-sided Jacobi rotations of many small matrices at once."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from .threads import run_ranges
 
 # Stretched frames begin with nearly orthogonal columns: three sweeps exhaust float32.
 SWEEPS = 4
-_GRAIN = 4096  # matrices worth a thread of their own
+_GRAIN = 4096  # Gaussians worth a thread of their own
 
 
-def left_singular_frames(matrices: Tensor, sweeps: int = SWEEPS) -> tuple[Tensor, Tensor]:
-    """U and σ of M = U diag(σ) Vᵀ for 3×3 matrices of positive determinant.
+def stretch_gaussians(
+    quats: Tensor, scales: Tensor, factors: Tensor, sweeps: int = SWEEPS
+) -> tuple[Tensor, Tensor]:
+    """Rotations and scales under x → D x, D = diag(factors).
 
-    Pairs of columns are turned in their plane until all are orthogonal (Hestenes 1958): they are then U diag(σ),
-    and small σ keep their relative precision.
+    A covariance is M Mᵀ with M = R diag(s); D M = U diag(σ) Vᵀ has the new rotation U and the new scales σ. Pairs
+    of columns are turned in their plane until all are orthogonal (Hestenes 1958): they are then U diag(σ), and
+    small σ keep their relative precision. Everything lies on the CPU, outside of any autograd graph.
 
     Args:
-        matrices: [N, 3, 3], determinant > 0, on the CPU, outside of any autograd graph.
+        quats: [N, 4] wxyz of any length but 0.
+        scales: [N, 3], > 0.
+        factors: [3], > 0.
         sweeps: passes over the three pairs of columns.
 
     Returns:
-        U [N, 3, 3], rotations, and σ [N, 3] > 0 in falling order.
+        Unit quaternions [N, 4] with w ≥ 0 and scales [N, 3] in falling order.
     """
     from . import jacobi_kernels
 
-    entries = matrices.movedim(0, -1).contiguous()
-    frames, values = torch.empty_like(entries), torch.empty_like(entries[0])
-    run_ranges(
-        jacobi_kernels.left_singular_frames, len(matrices), _GRAIN,
-        entries.numpy(), sweeps, frames.numpy(), values.numpy(),
-    )  # fmt: skip
-    return frames.movedim(-1, 0), values.T.contiguous()
+    given = [value.contiguous().numpy() for value in (quats, scales, factors)]
+    new_quats, new_scales = quats.new_empty(quats.shape), scales.new_empty(scales.shape)
+    run_ranges(jacobi_kernels.stretch, len(quats), _GRAIN, *given, sweeps, new_quats.numpy(), new_scales.numpy())
+    return new_quats, new_scales

@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from .compilation import kernel
+from .quaternion_kernels import matrix_of, quaternion_of
 
 LANES = 64  # matrices of a block
 
@@ -21,13 +22,13 @@ LANES = 64  # matrices of a block
 @kernel
 def orthogonalize(block, left, right):
     """Turns two columns of a block [3, 3, LANES] in their plane, by the smaller angle that ends in a right one."""
-    one, half = block.dtype.type(1.0), block.dtype.type(0.5)
+    one, half = np.float32(1.0), np.float32(0.5)
     for lane in range(LANES):
         ax, ay, az = block[0, left, lane], block[1, left, lane], block[2, left, lane]
         bx, by, bz = block[0, right, lane], block[1, right, lane], block[2, right, lane]
         product = ax * bx + ay * by + az * bz
         middle = half * ((bx * bx + by * by + bz * bz) - (ax * ax + ay * ay + az * az))
-        ratio = middle / product if product != 0 else block.dtype.type(np.inf)
+        ratio = middle / product if product != 0 else np.float32(np.inf)
         tangent = math.copysign(one, ratio) / (abs(ratio) + math.sqrt(one + ratio * ratio))
         cosine = one / math.sqrt(one + tangent * tangent)
         sine = cosine * tangent
@@ -59,12 +60,17 @@ def sort_pair(block, lengths, left, right):
 
 
 @kernel
-def left_singular_frames(first, last, matrices, sweeps, frames, values):
-    """U [3, 3, N] and falling σ [3, N] of matrices [3, 3, N]; a range of the N."""
-    block, lengths = np.zeros((3, 3, LANES), matrices.dtype), np.zeros((3, LANES), matrices.dtype)
+def stretch(first, last, quats, scales, factors, sweeps, new_quats, new_scales):
+    """Quaternions [N, 4] and falling scales [N, 3] of Gaussians stretched by factors [3]; a range of the N."""
+    block, lengths = np.zeros((3, 3, LANES), scales.dtype), np.zeros((3, LANES), scales.dtype)
     for start in range(first, last, LANES):
         size = min(LANES, last - start)
-        block[..., :size] = matrices[..., start : start + size]
+        for lane in range(size):
+            w, x, y, z = quats[start + lane]
+            matrix = matrix_of(w, x, y, z)
+            for row in range(3):
+                for column in range(3):
+                    block[row, column, lane] = factors[row] * matrix[row][column] * scales[start + lane, column]
         for _ in range(sweeps):
             orthogonalize(block, 0, 1)
             orthogonalize(block, 0, 2)
@@ -74,5 +80,11 @@ def left_singular_frames(first, last, matrices, sweeps, frames, values):
         sort_pair(block, lengths, 0, 1)
         sort_pair(block, lengths, 1, 2)
         sort_pair(block, lengths, 0, 1)
-        frames[..., start : start + size] = block[..., :size]
-        values[:, start : start + size] = lengths[:, :size]
+        for lane in range(size):
+            a = (block[0, 0, lane], block[0, 1, lane], block[0, 2, lane])
+            b = (block[1, 0, lane], block[1, 1, lane], block[1, 2, lane])
+            c = (block[2, 0, lane], block[2, 1, lane], block[2, 2, lane])
+            quat = new_quats[start + lane]
+            quat[0], quat[1], quat[2], quat[3] = quaternion_of((a, b, c))
+            for column in range(3):
+                new_scales[start + lane, column] = lengths[column, lane]
