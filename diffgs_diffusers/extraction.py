@@ -36,8 +36,6 @@ class ExtractionConfig:
         oversampling: candidates per Gaussian asked for; more give a more even spread at the cost of the search.
         chunk_size: points evaluated at once: so few that a layer finds the values of the one before in the cache.
         min_candidates: candidates at least, so that small counts see all parts of the object.
-        relative_scale: multiplies GauTF's scales, which were learned at the uneven centres of fits; even ones close
-            a surface with less, and its outline is sharper.
     """
 
     start_resolution: int = 32
@@ -47,7 +45,6 @@ class ExtractionConfig:
     oversampling: float = 1.25
     chunk_size: int = 4096
     min_candidates: int = 32768
-    relative_scale: float = 0.8
 
 
 class EmptySurfaceError(ValueError):
@@ -104,7 +101,7 @@ def extract_gaussians(
     )
     means = _surface_points(vae, planes, cells, num_gaussians, generator, config)
     spacing = _spacing(means)
-    spacing = spacing.clamp(max=_MOST_SPACING * spacing.median()) * config.relative_scale
+    spacing = spacing.clamp(max=_MOST_SPACING * spacing.median())
     return gaussians_at(vae, planes[0], means, config.chunk_size, spacing)
 
 

@@ -3,7 +3,8 @@
 p(q) = max(0, 1 − d(q) / δ), d the distance from the query to the nearest Gaussian. The paper takes the distance to
 the nearest *centre*, which is smooth only if centres are dense (its fits have 350k). Here the distance is to the
 nearest Gaussian's *core*, the box of ±``core`` standard deviations about its centre: 8k flat Gaussians then
-describe a closed surface. ``core=0`` is the paper's definition.
+describe a closed surface. ``core=0`` is the paper's definition. Above 1, cores grow along the surface only: the
+outline of a rendered object lies farther out than one standard deviation, its faces hardly do.
 """
 
 from __future__ import annotations
@@ -73,14 +74,17 @@ def core_distances(
         quats: [N, 4] wxyz.
         scales: [N, 3] standard deviations.
         tree: KD-tree over ``means``, balanced; cores are searched in the order of its leaves.
-        core: half sides of the core in standard deviations; 0 measures to the centres.
+        core: half sides of the core in standard deviations, at most 1 of them along the thinnest axis; 0 measures
+            to the centres.
         limit: distances from here on are given as infinity. Far queries are the slowest ones; where GauPF is
             wanted, the truncation loses nothing.
     """
     from . import gaupf_kernels
 
+    thinnest = scales == scales.amin(dim=1, keepdim=True)
+    half_sides = scales * torch.where(thinnest, min(core, 1.0), core)
     at, *gaussians = (
-        np.ascontiguousarray(value.numpy(), np.float32) for value in (queries, means, quats, scales * core)
+        np.ascontiguousarray(value.numpy(), np.float32) for value in (queries, means, quats, half_sides)
     )
     boxes, nodes = gaupf_kernels.box_tree(tree.indices, *gaussians)
     distances = np.empty(len(at), np.float32)

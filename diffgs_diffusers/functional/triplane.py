@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 PLANE_AXES = ((0, 2), (0, 1), (1, 2))
+NORMAL_AXES = (1, 2, 0)
 DEFAULT_PADDING = 0.1
 
 
@@ -51,6 +52,34 @@ def scatter_mean(features: Tensor, indices: Tensor, num_cells: int) -> Tensor:
     sums = values.new_zeros(batch * 3 * num_cells, channels).index_add(0, flat, values)
     counts = values.new_zeros(batch * 3 * num_cells).index_add(0, flat, values.new_ones(flat.shape[0]))
     return (sums / counts.clamp(min=1)[:, None]).view(batch, 3, num_cells, channels)
+
+
+def depth_occupancy(points: Tensor, indices: Tensor, num_cells: int, num_bins: int, padding: float) -> Tensor:
+    """Where along a plane's normal the points of each cell lie.
+
+    Every point is shared out between the two nearest of ``num_bins`` bins across the planes' box.
+
+    Args:
+        points: [B, M, 3], object frame.
+        indices: [B, 3, M] from :func:`cell_indices`.
+        num_cells: R².
+        num_bins: bins along the normal, at least 2.
+        padding: as in :func:`plane_coordinates`.
+
+    Returns:
+        [B, 3, R², num_bins] float32 in [0, 1): 1 - exp(-n) for a bin that holds n points.
+    """
+    batch = points.shape[0]
+    unit = (points.float() / (1 + padding) + 0.5).clamp(0, 1)[..., list(NORMAL_AXES)].transpose(1, 2)
+    depth = unit * (num_bins - 1)
+    lower = depth.long().clamp(max=num_bins - 2)
+    upper_share = depth - lower
+    offsets = torch.arange(batch * 3, device=points.device).view(batch, 3, 1) * num_cells
+    flat = (indices + offsets) * num_bins + lower
+    counts = points.new_zeros(batch * 3 * num_cells * num_bins, dtype=torch.float32)
+    counts.index_add_(0, flat.reshape(-1), (1 - upper_share).reshape(-1))
+    counts.index_add_(0, flat.reshape(-1) + 1, upper_share.reshape(-1))
+    return -torch.expm1(-counts).view(batch, 3, num_cells, num_bins)
 
 
 def gather_cells(cells: Tensor, indices: Tensor) -> Tensor:

@@ -57,6 +57,8 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         point_resolution: cells along a side of the planes that the point encoder pools on.
         point_channels: width of the point encoder.
         num_point_blocks: residual blocks of the point encoder.
+        depth_bins: bins along each plane's normal in which the encoder sees where Gaussians lie; 0 for the means of
+            the paper's point encoder alone.
         block_channels: widths of the plane encoder and decoder, highest resolution (R / patch_size) first; each
             further level halves the resolution, the last one is the latent's.
         blocks_per_level: residual blocks per level.
@@ -68,8 +70,8 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         head_layers: hidden layers of each head.
         padding: how far the planes reach beyond the unit box, as a fraction of its side.
         truncation: δ of GauPF in object units: the probability reaches 0 at this distance.
-        core: half sides of a Gaussian's core in standard deviations, from which GauPF measures distance; 0 is the
-            paper's distance to centres.
+        core: half sides of a Gaussian's core in standard deviations (across the surface at most 1), from which
+            GauPF measures distance; 0 is the paper's distance to centres.
         encoder_num_gaussians: objects with more Gaussians are thinned to this number for the encoder.
         latents_mean: mean per latent channel over the training set; diffusion works on normalised latents.
         latents_std: standard deviation per latent channel over the training set.
@@ -85,6 +87,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         point_resolution: int = 64,
         point_channels: int = 32,
         num_point_blocks: int = 3,
+        depth_bins: int = 0,
         block_channels: tuple[int, ...] = (128, 256),
         blocks_per_level: int = 1,
         encoder_blocks_per_level: int | None = None,
@@ -115,10 +118,10 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         self.latent_resolution = top_resolution // factor
         levels = tuple(block_channels)
         self.point_encoder = PointEncoder(
-            num_point_features(sh_degree), point_channels, point_resolution, num_point_blocks, padding
+            num_point_features(sh_degree), point_channels, point_resolution, num_point_blocks, padding, depth_bins
         )
         self.encoder = TriplaneEncoder(
-            in_channels=point_channels + num_point_features(sh_degree) + 1,
+            in_channels=self.point_encoder.out_channels,
             patch_size=point_resolution // top_resolution,
             block_channels=levels,
             latent_channels=latent_channels,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..functional.quaternions import symmetric_square_roots
 from ..functional.spherical_harmonics import SH_C0
-from ..functional.triplane import cell_indices, gather_cells, scatter_mean
+from ..functional.triplane import cell_indices, depth_occupancy, gather_cells, scatter_mean
 from ..gaussians import GaussianSplats
 
 SCALE_UNIT = 0.01  # object units; brings the scales of 8k-Gaussian fits to about 1
@@ -60,7 +60,8 @@ class PointEncoder(nn.Module):
     """Gaussians to planes.
 
     Residual blocks on each point alternate with local pooling: the mean of a point's cell on each plane, gathered
-    back, tells the point about its neighbours.
+    back, tells the point about its neighbours. A mean over a cell says little of several surfaces behind each
+    other, as of a shelf seen from above; the occupancy along the plane's normal tells them apart.
 
     Args:
         in_features: width of the features per Gaussian.
@@ -68,13 +69,21 @@ class PointEncoder(nn.Module):
         resolution: cells along a plane's side, R.
         num_blocks: residual blocks.
         padding: how far planes reach beyond the unit box.
+        depth_bins: bins along a plane's normal, 0 for none.
     """
 
     def __init__(
-        self, in_features: int, channels: int, resolution: int, num_blocks: int = 3, padding: float = 0.1
+        self,
+        in_features: int,
+        channels: int,
+        resolution: int,
+        num_blocks: int = 3,
+        padding: float = 0.1,
+        depth_bins: int = 0,
     ) -> None:
         super().__init__()
-        self.resolution, self.padding = resolution, padding
+        self.resolution, self.padding, self.depth_bins = resolution, padding, depth_bins
+        self.out_channels = channels + in_features + depth_bins + 1
         self.proj_in = nn.Linear(in_features + 6 * NUM_FREQUENCIES, channels)
         self.blocks = nn.ModuleList(PointResidualBlock(channels) for _ in range(num_blocks))
         self.pool_projs = nn.ModuleList(nn.Linear(channels, channels) for _ in range(num_blocks - 1))
@@ -86,8 +95,8 @@ class PointEncoder(nn.Module):
                 cells.
 
         Returns:
-            planes [B, 3, channels + in_features + 1, R, R]: learned features, then the mean of the given ones, then
-            1 in cells that hold a Gaussian.
+            planes [B, 3, out_channels, R, R]: learned features, then the mean of the given ones, then the occupancy
+            along the normal, then 1 in cells that hold a Gaussian.
         """
         features = features.float()
         points = features[..., :3]
@@ -101,4 +110,7 @@ class PointEncoder(nn.Module):
             hidden = block(hidden + proj(pooled.to(hidden.dtype)))
         occupied = torch.ones_like(features[..., :1])
         cells = scatter_mean(torch.cat([hidden, features, occupied], dim=-1), indices, num_cells)
+        if self.depth_bins:
+            depth = depth_occupancy(points, indices, num_cells, self.depth_bins, self.padding)
+            cells = torch.cat([cells[..., :-1], depth, cells[..., -1:]], dim=-1)
         return cells.transpose(2, 3).unflatten(3, (self.resolution, self.resolution))

@@ -55,6 +55,13 @@ def test_no_core_is_overlooked(count):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
+def test_large_cores_grow_along_the_surface_only():
+    disc = replace(random_splats(1), quats=torch.tensor([[1.0, 0, 0, 0]]), scales=torch.tensor([[0.2, 0.1, 0.01]]))
+    beside, before = disc.means + torch.tensor([[0.5, 0, 0]]), disc.means + torch.tensor([[0, 0, 0.5]])
+    found = distances_of(disc, torch.cat([beside, before]), core=2.0)
+    torch.testing.assert_close(found, torch.tensor([0.5 - 0.4, 0.5 - 0.01]))
+
+
 def test_a_sphere_of_flat_gaussians_has_the_distance_field_of_a_sphere():
     splats = sphere_splats(4000, radius=0.4)
     queries = torch.nn.functional.normalize(torch.randn(2000, 3), dim=1) * (0.4 + 0.01 * torch.randn(2000, 1))

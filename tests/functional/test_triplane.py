@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from diffgs_diffusers.functional.triplane import (
+    NORMAL_AXES,
+    PLANE_AXES,
     cell_indices,
+    depth_occupancy,
     gather_cells,
     morton_order,
     planes_to_sequence,
@@ -40,6 +43,31 @@ def test_a_point_is_looked_up_in_the_cell_it_is_pooled_into():
     planes = torch.zeros(1, 3, 1, resolution, resolution)
     planes[0, 1, 0, row, column] = 1
     assert sample_planes(planes, point, 0.0)[0, 1, 0, 0].item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_every_plane_has_the_axis_that_it_lacks_as_its_normal():
+    assert [set(range(3)) - set(axes) for axes in PLANE_AXES] == [{axis} for axis in NORMAL_AXES]
+
+
+def test_surfaces_behind_each_other_show_in_the_occupancy_along_the_normal():
+    """Two points on one line along y: one cell of the xz plane, two depths in it."""
+    resolution, bins = 4, 5
+    points = torch.tensor([[[0.1, -0.5, 0.1], [0.1, 0.25, 0.1], [0.1, 0.375, 0.1]]])
+    indices = cell_indices(points, resolution, padding=0.0)
+    depth = depth_occupancy(points, indices, resolution**2, bins, padding=0.0)
+    assert depth.shape == (1, 3, resolution**2, bins)
+    counts = torch.tensor([1.0, 0.0, 0.0, 1.5, 0.5])  # bins lie at -0.5, -0.25, 0, 0.25 and 0.5
+    torch.testing.assert_close(depth[0, 0, indices[0, 0, 0]], 1 - torch.exp(-counts))
+    occupied = torch.zeros(resolution**2, dtype=torch.bool)
+    occupied[indices[0, 0, 0]] = True
+    assert not depth[0, 0, ~occupied].any()
+
+
+def test_points_beyond_the_box_count_at_its_border():
+    points = torch.tensor([[[9.0, 9.0, 9.0], [-9.0, -9.0, -9.0]]])
+    depth = depth_occupancy(points, cell_indices(points, 4), 16, 8, padding=0.1)
+    assert torch.equal((depth > 0).sum(dim=(2, 3)), torch.full((1, 3), 2))
+    assert (depth[0, :, -1, -1] > 0).all() and (depth[0, :, 0, 0] > 0).all()
 
 
 def test_scatter_mean_and_gather_agree_with_a_loop():

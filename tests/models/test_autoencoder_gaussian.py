@@ -69,8 +69,9 @@ def test_features_ignore_the_sign_of_quaternions():
     torch.testing.assert_close(point_features(flipped, 0), point_features(splats, 0))
 
 
-def test_every_parameter_learns():
-    vae = tiny_vae()
+@pytest.mark.parametrize("depth_bins", [0, 8])
+def test_every_parameter_learns(depth_bins):
+    vae = tiny_vae(depth_bins=depth_bins)
     functions, posterior = vae([sphere_splats(200)], torch.rand(1, 50, 3) - 0.5, sample_posterior=True)
     terms = [functions.probability, functions.sh, functions.scales, functions.quats, functions.opacities]
     (sum(term.square().mean() for term in terms) + posterior.kl().mean()).backward()
