@@ -115,6 +115,8 @@ class GaussianVAE(ModelMixin, ConfigMixin):
                 f"`point_resolution` must be a multiple of `plane_resolution` / `patch_size` = {top_resolution}, "
                 f"got {point_resolution}."
             )
+        if depth_bins < 0 or depth_bins == 1:
+            raise ValueError(f"`depth_bins` must be 0 or at least 2, got {depth_bins}.")
         self.latent_resolution = top_resolution // factor
         levels = tuple(block_channels)
         self.point_encoder = PointEncoder(

@@ -146,3 +146,9 @@ def test_posterior_samples_have_its_mean_and_deviation():
     drawn = distribution.sample(torch.Generator().manual_seed(0))
     assert abs(drawn.mean().item() - 3) < 0.02 and abs(drawn.std().item() - 0.5) < 0.02
     assert torch.equal(distribution.mode(), distribution.mean)
+
+
+@pytest.mark.parametrize("depth_bins", [-2, 1])
+def test_a_depth_cannot_be_told_by_one_bin(depth_bins):
+    with pytest.raises(ValueError, match="0 or at least 2"):
+        tiny_vae(depth_bins=depth_bins)
