@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .atomic import atomic_write
 
 if TYPE_CHECKING:
     from ..gaussians import GaussianSplats
 
-SUPPORTED_SUFFIXES = (".ply",)
+SUPPORTED_SUFFIXES = (".ply", ".spz")
 
 __all__ = [
     "SUPPORTED_SUFFIXES",
@@ -44,13 +45,13 @@ def save_splats(splats: GaussianSplats, path: str | Path, *, rasterize_mode: str
         rasterize_mode: ``"antialiased"`` or ``"classic"``, the mode that the splats were made for.
 
     Raises:
-        ValueError: if the suffix is unknown or a value cannot be drawn.
+        ValueError: if the suffix or the mode is unknown or a value cannot be drawn.
         FileNotFoundError: if the folder does not exist.
     """
-    check_suffix(path)
-    from .ply import write_ply
-
-    write_ply(path, splats, rasterize_mode=rasterize_mode)
+    module, name = _module(path)
+    if rasterize_mode not in ("antialiased", "classic"):
+        raise ValueError(f"`rasterize_mode` must be 'antialiased' or 'classic', got {rasterize_mode!r}.")
+    getattr(module, f"write_{name}")(path, splats, rasterize_mode=rasterize_mode)
 
 
 def load_splats(path: str | Path) -> GaussianSplats:
@@ -63,10 +64,8 @@ def load_splats(path: str | Path) -> GaussianSplats:
         ValueError: if the suffix is unknown or the file's content is wrong.
         OSError: if it cannot be opened.
     """
-    check_suffix(path)
-    from .ply import read_ply
-
-    return read_ply(path)
+    module, name = _module(path)
+    return getattr(module, f"read_{name}")(path)
 
 
 def read_rasterize_mode(path: str | Path) -> str | None:
@@ -76,7 +75,10 @@ def read_rasterize_mode(path: str | Path) -> str | None:
         ValueError: if the suffix is unknown or the file's header is wrong.
         OSError: if it cannot be opened.
     """
-    check_suffix(path)
-    from .ply import read_rasterize_mode as read_ply_rasterize_mode
+    return _module(path)[0].read_rasterize_mode(path)
 
-    return read_ply_rasterize_mode(path)
+
+def _module(path: str | Path) -> tuple[Any, str]:
+    """The module of the file's format, loaded when it is needed, and the format's name."""
+    name = check_suffix(path)[1:]
+    return import_module(f".{name}", __name__), name

@@ -42,11 +42,9 @@ def write_ply(path: str | Path, splats: GaussianSplats, *, rasterize_mode: str =
             The format has no field for it, so it is stored as a comment.
 
     Raises:
-        ValueError: if a value cannot be drawn (see :meth:`GaussianSplats.validate`) or the mode is unknown.
+        ValueError: if a value cannot be drawn (see :meth:`GaussianSplats.validate`).
         FileNotFoundError: if the folder does not exist.
     """
-    if rasterize_mode not in ("antialiased", "classic"):
-        raise ValueError(f"`rasterize_mode` must be 'antialiased' or 'classic', got {rasterize_mode!r}.")
     splats = splats.detach().to("cpu").validate()
     names = [*MEANS, *NORMALS, *SH0, *_f_rest(3 * splats.shN.shape[1]), "opacity", *LOG_SCALES, *QUATS]
     header = ["ply", "format binary_little_endian 1.0", f"comment {MODE_COMMENT}{rasterize_mode}"]

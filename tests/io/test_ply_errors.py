@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from diffgs_diffusers.gaussians import GaussianSplats
-from diffgs_diffusers.io import load_splats, read_rasterize_mode
+from diffgs_diffusers.io import load_splats, read_rasterize_mode, save_splats
 from diffgs_diffusers.io.ply import read_ply, write_ply
 from diffgs_diffusers.io.ply_header import MAX_HEADER_BYTES
 from tests.factories import random_splats
@@ -175,4 +175,4 @@ def test_splats_that_cannot_be_drawn_are_not_written(
 
 def test_an_unknown_render_mode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'antialiased' or 'classic', got 'blurred'"):
-        write_ply(tmp_path / "a.ply", random_splats(1), rasterize_mode="blurred")
+        save_splats(random_splats(1), tmp_path / "a.ply", rasterize_mode="blurred")
