@@ -16,6 +16,7 @@ from ..functional.gaupf import (
     probability_targets,
     sample_queries,
 )
+from ..functional.quaternions import quaternions_to_matrices
 from ..gaussians import GaussianSplats
 from ..models.point_encoder import point_features
 from .augmentation import augment
@@ -32,6 +33,8 @@ class FunctionSampling:
         encoder_gaussians: Gaussians that the encoder sees, drawn anew for every sample.
         center_jitter: standard deviation of the offset from a centre at which its attributes are asked, in local
             spacings: extracted points do not lie exactly on centres.
+        normal_jitter: the same along the thinnest axis: extracted points form a layer of some thickness about the
+            surface, of which the outermost are seen.
         mix: where GauPF is asked.
     """
 
@@ -39,6 +42,7 @@ class FunctionSampling:
     num_centers: int = 2048
     encoder_gaussians: int = 4096
     center_jitter: float = 0.2
+    normal_jitter: float = 0.5
     mix: QueryMix = field(default_factory=QueryMix)
 
 
@@ -72,18 +76,29 @@ def function_sample(
     chosen = torch.from_numpy(generator.integers(0, len(splats), sampling.num_centers))
     centers = splats.select(chosen)
     spacing = torch.from_numpy(local_spacing(means, means[chosen.numpy()], tree))
-    jitter = torch.from_numpy(generator.standard_normal((sampling.num_centers, 3)).astype(np.float32))
+    jitter = _normal(generator, sampling.num_centers, 3) * sampling.center_jitter
+    jitter += _normal(generator, sampling.num_centers, 1) * sampling.normal_jitter * _thinnest_axes(centers)
     seen = torch.from_numpy(_draw(generator, len(splats), sampling.encoder_gaussians))
     return {
         "features": point_features(splats.select(seen), sh_degree),
         "query_points": queries,
         "probability": probability_targets(distances, truncation),
-        "centers": centers.means + jitter * (sampling.center_jitter * spacing[:, None]),
+        "centers": centers.means + jitter * spacing[:, None],
         "sh": centers.colors,
         "scales": centers.scales / spacing[:, None],
         "quats": centers.quats,
         "opacities": centers.opacities,
     }
+
+
+def _normal(generator: np.random.Generator, *shape: int) -> Tensor:
+    return torch.from_numpy(generator.standard_normal(shape).astype(np.float32))
+
+
+def _thinnest_axes(splats: GaussianSplats) -> Tensor:
+    """[N, 3] unit vectors along each Gaussian's smallest scale."""
+    axes = quaternions_to_matrices(splats.quats)
+    return axes[torch.arange(len(splats)), :, splats.scales.argmin(dim=1)]
 
 
 def _draw(generator: np.random.Generator, available: int, wanted: int) -> np.ndarray:

@@ -32,6 +32,16 @@ def test_a_sample_says_what_is_true_of_the_object():
     assert sample["features"].shape == (128, 13)
 
 
+@pytest.mark.parametrize(("along", "across"), [(0.5, 0.0), (0.0, 0.3), (0.4, 0.2)])
+def test_attributes_are_asked_for_around_centres_and_across_the_surface(across, along):
+    splats = sphere_splats(2000, radius=0.4)
+    sampling = FunctionSampling(64, 4000, 64, center_jitter=across, normal_jitter=along)
+    sample = function_sample(splats, sampling, np.random.default_rng(0), truncation=0.1, core=1.0, sh_degree=0)
+    spacing = 1.1 * 0.4 * (4 * np.pi / 2000) ** 0.5
+    heights = (sample["centers"].norm(dim=1) - 0.4) / spacing
+    assert heights.std().item() == pytest.approx(np.hypot(along, across), abs=0.03)
+
+
 def test_samples_repeat_with_their_seed():
     first, second, other = batch_of(random_splats()), batch_of(random_splats()), batch_of(random_splats(), seed=1)
     assert all(torch.equal(first[name], second[name]) for name in first)
