@@ -26,7 +26,7 @@ def test_a_sample_says_what_is_true_of_the_object():
     sample = function_sample(splats, SAMPLING, np.random.default_rng(0), truncation=0.1, core=1.0, sh_degree=0)
     exact = (1 - (sample["query_points"].norm(dim=1) - 0.4).abs() / 0.1).clamp(min=0)
     assert (sample["probability"] - exact).abs().mean() < 0.02
-    assert (sample["centers"].norm(dim=1) - 0.4).abs().max() < 0.05
+    assert (sample["centers"].norm(dim=1) - 0.4).abs().max() < 0.08
     # Scales are in local spacings: the lattice's Gaussians have half a spacing, whatever the sphere's size.
     torch.testing.assert_close(sample["scales"][:, 0], torch.full((64,), 0.5 / 1.1), atol=0.06, rtol=0)
     assert sample["features"].shape == (128, 13)
