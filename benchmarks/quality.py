@@ -1,4 +1,4 @@
-"""How good extracted centres are: GauPF at them, and their distance to a dense set of surface points."""
+"""How good extracted centres are: GauPF at them, their distance to a dense set of surface points, their picture."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Callable
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
+
+from diffgs_diffusers.evaluation.metrics import psnr
+from diffgs_diffusers.evaluation.views import evaluation_cameras, render_on_white
+from diffgs_diffusers.gaussians import GaussianSplats
 
 Probability = Callable[[Tensor], Tensor]
 BATCH = 16384
@@ -28,6 +32,12 @@ def distance_to(means: Tensor, reference: Tensor) -> float:
 def chamfer_distance(means: Tensor, reference: Tensor) -> float:
     """Symmetric Chamfer distance, object units: the mean of both mean distances to the other's nearest point."""
     return (distance_to(means, reference) + distance_to(reference, means)) / 2
+
+
+def picture_psnr(splats: GaussianSplats, reference: GaussianSplats) -> float:
+    """Mean PSNR in dB between renders of both, at 256² on white."""
+    cameras = evaluation_cameras()
+    return float(psnr(render_on_white(splats, cameras), render_on_white(reference, cameras)).mean())
 
 
 def dense_surface(

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffgs_diffusers.extraction import extract_gaussians
+from diffgs_diffusers.extraction import extract_gaussians, gaussians_at
+from diffgs_diffusers.models import GaussianVAE
 
 from ..baselines.original_extraction import OriginalExtractionConfig, RankedCells, place_gaussians, search
 from ..baselines.original_functions import make_original_functions
 from ..model import shipped_functions
 from ..processes import run_task
-from ..quality import chamfer_distance, dense_surface, distance_to, mean_probability
+from ..quality import chamfer_distance, dense_surface, distance_to, mean_probability, picture_psnr
 from ..settings import Settings
 from ..table import OURS, Row, make_row
 from ..timing import Sample, alternate
@@ -173,4 +174,7 @@ def _quality(functions: Functions, means: Tensor, reference: Tensor, whole: bool
     }
     if whole:
         figures["Chamfer distance"] = chamfer_distance(means, reference)
+    if whole and isinstance(functions.vae, GaussianVAE):  # random functions show nothing
+        drawn = [gaussians_at(functions.vae, functions.planes, points) for points in (means, reference)]
+        figures["PSNR in dB to the dense surface"] = picture_psnr(*drawn)
     return figures
