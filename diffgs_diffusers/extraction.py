@@ -36,6 +36,8 @@ class ExtractionConfig:
         oversampling: candidates per Gaussian asked for; more give a more even spread at the cost of the search.
         chunk_size: points evaluated at once: so few that a layer finds the values of the one before in the cache.
         min_candidates: candidates at least, so that small counts see all parts of the object.
+        relative_scale: of GauTF's scales. Below 1, as the points do not lie on the surface but fill a thin layer
+            around it, in which several cover each other; much smaller ones leave it open where it is a single one.
     """
 
     start_resolution: int = 32
@@ -45,6 +47,7 @@ class ExtractionConfig:
     oversampling: float = 1.25
     chunk_size: int = 4096
     min_candidates: int = 32768
+    relative_scale: float = 0.95
 
 
 class EmptySurfaceError(ValueError):
@@ -102,7 +105,7 @@ def extract_gaussians(
     means = _surface_points(vae, planes, cells, num_gaussians, generator, config)
     spacing = _spacing(means)
     spacing = spacing.clamp(max=_MOST_SPACING * spacing.median())
-    return gaussians_at(vae, planes[0], means, config.chunk_size, spacing)
+    return gaussians_at(vae, planes[0], means, config.chunk_size, config.relative_scale * spacing)
 
 
 @torch.no_grad()

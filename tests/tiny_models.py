@@ -20,6 +20,8 @@ VAE_SIZES = {
     "patch_size": 2,
     "point_resolution": 16,
     "point_channels": 8,
+    "depth_bins": 4,
+    "encoder_blocks_per_level": None,
     "block_channels": (16, 32),
     "latent_channels": 4,
     "head_channels": 16,
@@ -29,6 +31,7 @@ VAE_SIZES = {
 QUICK_VAE_SIZES = VAE_SIZES | {
     "point_resolution": 8,
     "num_point_blocks": 1,
+    "depth_bins": 0,
     "block_channels": (16, 16),
     "num_attention_blocks": 0,
 }

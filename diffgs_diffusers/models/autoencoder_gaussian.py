@@ -62,8 +62,8 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         block_channels: widths of the plane encoder and decoder, highest resolution (R / patch_size) first; each
             further level halves the resolution, the last one is the latent's.
         blocks_per_level: residual blocks per level.
-        encoder_blocks_per_level: the same of the plane encoder, if it shall differ: finding the latent that
-            describes an object is harder than reading it.
+        encoder_blocks_per_level: the same of the plane encoder, or None: finding the latent that describes an
+            object is harder than reading it.
         num_attention_blocks: transformer blocks over the three planes at the latent's resolution, each way.
         latent_channels: channels of the latent.
         head_channels: width of the three heads.
@@ -87,17 +87,17 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         point_resolution: int = 64,
         point_channels: int = 32,
         num_point_blocks: int = 3,
-        depth_bins: int = 0,
+        depth_bins: int = 32,
         block_channels: tuple[int, ...] = (128, 256),
         blocks_per_level: int = 1,
-        encoder_blocks_per_level: int | None = None,
+        encoder_blocks_per_level: int | None = 3,
         num_attention_blocks: int = 1,
         latent_channels: int = 8,
         head_channels: int = 128,
         head_layers: int = 2,
         padding: float = DEFAULT_PADDING,
         truncation: float = 0.06,
-        core: float = 1.0,
+        core: float = 1.6,
         encoder_num_gaussians: int = 8192,
         latents_mean: tuple[float, ...] | None = None,
         latents_std: tuple[float, ...] | None = None,
