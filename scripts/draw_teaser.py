@@ -14,13 +14,13 @@ from PIL import Image, ImageDraw, ImageFont
 from diffgs_diffusers import DiffGSPipeline, default_checkpoint, orbit_cameras
 
 PROMPTS = (
-    ("a red armchair", 0),
+    ("a red armchair", 4),
     ("a blue sofa", 3),
-    ("a yellow car", 0),
+    ("a yellow car", 6),
     ("a white bed", 1),
     ("a green chair", 0),
     ("a brown table", 0),
-    ("a black lamp", 1),
+    ("a black lamp", 2),
     ("a brown cabinet", 0),
 )
 COLUMNS = 4
