@@ -80,7 +80,7 @@ def test_evenly_spread_with_scales_that_fit_the_count(sphere_vae):
         nearest = cKDTree(splats.means.numpy()).query(splats.means.numpy(), k=2)[0][:, 1]
         ideal = RADIUS * (4 * torch.pi / count) ** 0.5
         assert nearest.min() > 0.5 * ideal
-        expected = 0.5 * 1.1 * ideal
+        expected = ExtractionConfig().relative_scale * 0.5 * 1.1 * ideal
         assert splats.scales[:, 0].median().item() == pytest.approx(expected, rel=0.1)
 
 
@@ -132,6 +132,15 @@ def test_attributes_at_given_centres_with_a_real_head():
     means = torch.rand(40, 3) - 0.5
     splats = gaussians_at(vae, torch.randn(3, 8, 16, 16), means, chunk_size=16).validate()
     assert torch.equal(splats.means, means) and len(splats) == 40
+
+
+def test_scales_can_be_made_larger(sphere_vae):
+    normal, larger = (
+        extract_gaussians(sphere_vae, PLANES, 300, config=ExtractionConfig(relative_scale=factor))
+        for factor in (1.0, 1.5)
+    )
+    torch.testing.assert_close(larger.scales, normal.scales * 1.5)
+    assert torch.equal(larger.means, normal.means)
 
 
 def test_a_stray_point_is_no_large_blob(sphere_vae):

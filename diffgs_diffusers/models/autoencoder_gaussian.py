@@ -62,8 +62,8 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         block_channels: widths of the plane encoder and decoder, highest resolution (R / patch_size) first; each
             further level halves the resolution, the last one is the latent's.
         blocks_per_level: residual blocks per level.
-        encoder_blocks_per_level: the same of the plane encoder, or None: finding the latent that describes an
-            object is harder than reading it.
+        encoder_blocks_per_level: the same of the plane encoder, None for as many: finding the latent that describes
+            an object is harder than reading it.
         num_attention_blocks: transformer blocks over the three planes at the latent's resolution, each way.
         latent_channels: channels of the latent.
         head_channels: width of the three heads.
