@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,10 @@ from .models.autoencoder_gaussian import GaussianVAE
 
 _DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
 _MOST_SPACING = 3.0  # times the median: on a thin line it is twice, beyond lies a stray point, to be drawn small
+# The exponent of the number of points that share an opacity. At 1, n Gaussians at one place absorb about as much as
+# one would; a little more, as the points fill a layer in which more of them find a place.
+_SHARING = 1.1
+_MOST_WIDENING = 2.0  # times a Gaussian's own size: on a thin rod, wider ones would stand out on both sides
 _MOST_TRIES = 8  # points drawn per candidate wanted, before a search that hardly finds surface gives up
 
 
@@ -36,6 +40,10 @@ class ExtractionConfig:
         oversampling: candidates per Gaussian asked for; more give a more even spread at the cost of the search.
         chunk_size: points evaluated at once: so few that a layer finds the values of the one before in the cache.
         min_candidates: candidates at least, so that small counts see all parts of the object.
+        finest_spacing: in cells of the planes. The functions say nothing finer than a cell, so smaller Gaussians
+            only draw where the surface is half a pixel off. Points that lie closer together are drawn as large as
+            this spacing asks for, twice their own size at most, and share the opacity that one of them would have.
+            0 for none.
         relative_scale: of GauTF's scales. Below 1, as the points do not lie on the surface but fill a thin layer
             around it, in which several cover each other; much smaller ones leave it open where it is a single one.
     """
@@ -47,6 +55,7 @@ class ExtractionConfig:
     oversampling: float = 1.25
     chunk_size: int = 4096
     min_candidates: int = 32768
+    finest_spacing: float = 0.5
     relative_scale: float = 0.95
 
 
@@ -105,7 +114,10 @@ def extract_gaussians(
     means = _surface_points(vae, planes, cells, num_gaussians, generator, config)
     spacing = _spacing(means)
     spacing = spacing.clamp(max=_MOST_SPACING * spacing.median())
-    return gaussians_at(vae, planes[0], means, config.chunk_size, config.relative_scale * spacing)
+    finest = config.finest_spacing * (1 + vae.config.padding) / planes.shape[-1]
+    widening = (finest / spacing).clamp(1, _MOST_WIDENING)
+    splats = gaussians_at(vae, planes[0], means, config.chunk_size, config.relative_scale * widening * spacing)
+    return replace(splats, opacities=splats.opacities * widening ** (-2 * _SHARING))
 
 
 @torch.no_grad()
@@ -127,7 +139,11 @@ def reconstruct_gaussians(
 
 @torch.no_grad()
 def gaussians_at(
-    vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 4096, spacing: Tensor | None = None
+    vae: GaussianVAE,
+    planes: Tensor,
+    means: Tensor,
+    chunk_size: int = 4096,
+    spacing: Tensor | None = None,
 ) -> GaussianSplats:
     """The Gaussians that GauCF and GauTF describe at given centres.
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from diffgs_diffusers.cameras import orbit_cameras
 from diffgs_diffusers.extraction import (
     EmptySurfaceError,
     ExtractionConfig,
@@ -76,7 +77,7 @@ def test_inference_mode(sphere_vae):
 
 def test_evenly_spread_with_scales_that_fit_the_count(sphere_vae):
     for count in (1000, 16_000):
-        splats = extract_gaussians(sphere_vae, PLANES, count)
+        splats = extract_gaussians(sphere_vae, PLANES, count, config=ExtractionConfig(finest_spacing=0))
         nearest = cKDTree(splats.means.numpy()).query(splats.means.numpy(), k=2)[0][:, 1]
         ideal = RADIUS * (4 * torch.pi / count) ** 0.5
         assert nearest.min() > 0.5 * ideal
@@ -141,6 +142,41 @@ def test_scales_can_be_made_larger(sphere_vae):
     )
     torch.testing.assert_close(larger.scales, normal.scales * 1.5)
     assert torch.equal(larger.means, normal.means)
+
+
+def test_gaussians_grow_to_twice_their_size_at_most(sphere_vae):
+    """And what one of them loses in opacity fits what it grows."""
+    plain, grown = (
+        extract_gaussians(sphere_vae, PLANES, 16_000, config=ExtractionConfig(finest_spacing=finest))
+        for finest in (0.0, 2.0)
+    )
+    torch.testing.assert_close(grown.scales, 2 * plain.scales)
+    torch.testing.assert_close(grown.opacities, plain.opacities / 4**1.1)
+
+
+def test_beyond_the_planes_cells_more_gaussians_draw_the_same_picture(sphere_vae):
+    """As large as half a cell asks for, sharing their opacity: no outline grows and nothing becomes transparent."""
+    cameras, cell = orbit_cameras(2, 96), 1.1 / 64
+    plain = sphere_vae.heads.attributes
+
+    def discs(planes, points):
+        sh, scales, _, opacities = plain(planes, points)
+        x, y, z = torch.nn.functional.normalize(points, dim=-1).unbind(-1)
+        return sh, scales * 1.4, torch.stack([1 + z, -y, x, 0 * x], dim=-1), opacities
+
+    sphere_vae.heads.attributes = discs
+
+    def alpha(count: int, finest_spacing: float) -> torch.Tensor:
+        config = ExtractionConfig(finest_spacing=finest_spacing)
+        splats = extract_gaussians(sphere_vae, torch.zeros(3, 8, 64, 64), count, config=config)
+        if finest_spacing and count > 40_000:
+            assert splats.scales.amax(dim=1).median().item() == pytest.approx(0.95 * 0.7 * finest_spacing * cell)
+        return splats.render(cameras)[..., 3]
+
+    few, many = (alpha(count, 0.5) for count in (20_000, 80_000))  # half a cell is the spacing of 20,000
+    inside = many[few > 0.999]
+    assert inside.min() > 0.97
+    assert 0.95 < many.sum() / few.sum() < 1
 
 
 def test_a_stray_point_is_no_large_blob(sphere_vae):
