@@ -84,7 +84,8 @@ def extract_gaussians(
         config: the search's settings.
 
     Returns:
-        N Gaussians in progressive order: the first n of them are an evenly spread smaller set (their scales fit N).
+        N Gaussians in progressive order: the first n of them are an evenly spread smaller set (their
+            scales and opacities fit N).
 
     Raises:
         ValueError: if the count is below 1 or the planes are not [3, C, R, R].
@@ -139,11 +140,7 @@ def reconstruct_gaussians(
 
 @torch.no_grad()
 def gaussians_at(
-    vae: GaussianVAE,
-    planes: Tensor,
-    means: Tensor,
-    chunk_size: int = 4096,
-    spacing: Tensor | None = None,
+    vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 4096, spacing: Tensor | None = None
 ) -> GaussianSplats:
     """The Gaussians that GauCF and GauTF describe at given centres.
 

@@ -170,7 +170,8 @@ def test_beyond_the_planes_cells_more_gaussians_draw_the_same_picture(sphere_vae
         config = ExtractionConfig(finest_spacing=finest_spacing)
         splats = extract_gaussians(sphere_vae, torch.zeros(3, 8, 64, 64), count, config=config)
         if finest_spacing and count > 40_000:
-            assert splats.scales.amax(dim=1).median().item() == pytest.approx(0.95 * 0.7 * finest_spacing * cell)
+            expected = config.relative_scale * 0.7 * finest_spacing * cell
+            assert splats.scales.amax(dim=1).median().item() == pytest.approx(expected)
         return splats.render(cameras)[..., 3]
 
     few, many = (alpha(count, 0.5) for count in (20_000, 80_000))  # half a cell is the spacing of 20,000
