@@ -16,6 +16,7 @@ _EXPORTS = {
     "save_splats": "io",
     "rasterization": "rendering",
     "render": "rendering",
+    "ConditionEncoder": "models",
     "GaussianVAE": "models",
     "UNet1DConditionModel": "models",
     "extract_gaussians": "extraction",
@@ -25,6 +26,7 @@ _EXPORTS = {
 }
 __all__ = [
     "Cameras",
+    "ConditionEncoder",
     "DiffGSPipeline",
     "DiffGSPipelineOutput",
     "GaussianSplats",
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from .gaussians import GaussianSplats
     from .hub import default_checkpoint
     from .io import load_splats, save_splats
-    from .models import GaussianVAE, UNet1DConditionModel
+    from .models import ConditionEncoder, GaussianVAE, UNet1DConditionModel
     from .pipelines import DiffGSPipeline, DiffGSPipelineOutput
     from .rendering import rasterization, render
 

@@ -7,9 +7,16 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+)
 
-from diffgs_diffusers import DiffGSPipeline, GaussianVAE, UNet1DConditionModel
+from diffgs_diffusers import ConditionEncoder, DiffGSPipeline, GaussianVAE, UNet1DConditionModel
 from diffgs_diffusers.training.clip_tokenizer import train_clip_tokenizer
 
 CAPTIONS = ["a red chair", "a blue table", "a green lamp", "a white sofa"]
@@ -66,6 +73,7 @@ def tiny_unet(sample_size: int, channels: int) -> UNet1DConditionModel:
         attention_levels=(False, True),
         attention_head_dim=8,
         cross_attention_dim=32,
+        condition_types=("text", "image", "partial", "points"),
         norm_num_groups=8,
     ).eval()
     torch.nn.init.normal_(unet.conv_out.weight, std=0.2)  # it starts at zero, where no input would matter
@@ -96,6 +104,36 @@ def tiny_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(config).eval()
 
 
+def tiny_image_models() -> dict[str, Any]:
+    """A vision model with states of 24 channels, and what prepares its pictures of 16² pixels."""
+    torch.manual_seed(3)
+    config = CLIPVisionConfig(
+        hidden_size=24,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=16,
+        patch_size=8,
+    )
+    processor = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    return {"image_encoder": CLIPVisionModel(config).eval(), "image_processor": processor}
+
+
+def tiny_condition_encoder() -> ConditionEncoder:
+    """Tokens of 32 channels of pictures with 24 and of points."""
+    torch.manual_seed(4)
+    return ConditionEncoder(
+        cross_attention_dim=32,
+        image_dim=24,
+        point_channels=8,
+        point_resolution=8,
+        depth_bins=4,
+        token_resolution=4,
+        channels=16,
+        num_points=64,
+    ).eval()
+
+
 def tiny_components(tokenizer_folder: Path) -> dict[str, Any]:
     """The arguments of a pipeline."""
     tokenizer, vae = tiny_tokenizer(tokenizer_folder), vae_with_surface()
@@ -105,6 +143,8 @@ def tiny_components(tokenizer_folder: Path) -> dict[str, Any]:
         "scheduler": DDIMScheduler(num_train_timesteps=100, clip_sample=False, prediction_type="sample"),
         "tokenizer": tokenizer,
         "text_encoder": tiny_text_encoder(tokenizer),
+        "condition_encoder": tiny_condition_encoder(),
+        **tiny_image_models(),
     }
 
 

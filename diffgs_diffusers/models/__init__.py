@@ -1,11 +1,15 @@
-"""The networks: Gaussian VAE and latent denoiser."""
+"""The networks: Gaussian VAE, latent denoiser and what encodes its conditions."""
 
 from .autoencoder_gaussian import GaussianVAE, GaussianVAEDecoderOutput, GaussianVAEEncoderOutput
+from .condition import Condition
+from .condition_encoder import ConditionEncoder
 from .distributions import DiagonalGaussian
 from .heads import GaussianFunctions
 from .unet_1d_condition import UNet1DConditionModel, UNet1DConditionOutput
 
 __all__ = [
+    "Condition",
+    "ConditionEncoder",
     "DiagonalGaussian",
     "GaussianFunctions",
     "GaussianVAE",

@@ -92,10 +92,10 @@ class PlaneAttention(nn.Module):
 
 def _middle(channels: int, num_attention_blocks: int, resolution: int) -> nn.Module:
     blocks = [PlaneAttention(channels, max(1, channels // 32)) for _ in range(num_attention_blocks)]
-    return nn.Sequential(_PlanePositions(channels, resolution), *blocks)
+    return nn.Sequential(PlanePositions(channels, resolution), *blocks)
 
 
-class _PlanePositions(nn.Module):
+class PlanePositions(nn.Module):
     """Adds a learned embedding per plane and cell."""
 
     def __init__(self, channels: int, resolution: int) -> None:

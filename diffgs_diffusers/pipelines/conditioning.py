@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +50,15 @@ def warn_about_cut_texts(tokenizer: CLIPTokenizer, texts: list[str], max_length:
             )
 
 
+def one_for_each(value: Any, count: int) -> Any:
+    """A text, a list of one, or a tensor of one row, ``count`` times; anything else as it is."""
+    if isinstance(value, str):
+        return [value] * count
+    if value is None or len(value) != 1:
+        return value
+    return value * count if isinstance(value, list) else value.repeat_interleave(count, 0)
+
+
 def null_condition(states: Tensor) -> tuple[Tensor, Tensor]:
     """States [B, S, D] and mask [B, S] of "no condition" in the shape of ``states``: everything is masked."""
     return torch.zeros_like(states), torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
@@ -63,14 +73,3 @@ def repeat_condition(
     if mask is None:
         mask = torch.ones(states.shape[:2], dtype=torch.long)
     return states.to(device).repeat_interleave(count, 0), mask.to(device).repeat_interleave(count, 0)
-
-
-def join_conditions(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Two batches of states [B, S, D] and masks [B, S] as one of 2B; the shorter is padded with masked zeros."""
-    length = max(first[0].shape[1], second[0].shape[1])
-    padded = []
-    for states, mask in (first, second):
-        extra = length - states.shape[1]
-        pad = torch.nn.functional.pad
-        padded.append((pad(states, (0, 0, 0, extra)), pad(mask, (0, extra))))
-    return torch.cat([states for states, _ in padded]), torch.cat([mask for _, mask in padded])

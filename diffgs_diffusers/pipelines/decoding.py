@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..extraction import EmptySurfaceError, extract_gaussians
 from ..gaussians import GaussianSplats
 from ..models import GaussianVAE
+from .completion import complete
 
 
 def object_generators(
@@ -25,8 +26,6 @@ def object_generators(
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
 
-@torch.inference_mode(False)  # weights converted in inference mode could not take part in a gradient
-@torch.no_grad()
 def decode_objects(
     vae: GaussianVAE, latents: Tensor, num_gaussians: int, generators: list[torch.Generator]
 ) -> list[GaussianSplats]:
@@ -35,12 +34,42 @@ def decode_objects(
     Raises:
         EmptySurfaceError: naming the object that has no surface.
     """
+    return _decode_each(
+        vae,
+        latents,
+        lambda index, planes: extract_gaussians(vae, planes, num_gaussians, generator=generators[index]),
+    )
+
+
+def complete_objects(
+    vae: GaussianVAE,
+    latents: Tensor,
+    num_gaussians: int,
+    generators: list[torch.Generator],
+    parts: Sequence[GaussianSplats],
+) -> list[GaussianSplats]:
+    """As :func:`decode_objects`, but every object begins with its part: P parts for B / P objects each."""
+    each = len(latents) // len(parts)
+    return _decode_each(
+        vae,
+        latents,
+        lambda index, planes: complete(
+            vae, planes, parts[index // each], num_gaussians, generator=generators[index]
+        ),
+    )
+
+
+@torch.inference_mode(False)  # weights converted in inference mode could not take part in a gradient
+@torch.no_grad()
+def _decode_each(
+    vae: GaussianVAE, latents: Tensor, make: Callable[[int, Tensor], GaussianSplats]
+) -> list[GaussianSplats]:
     objects = []
     with _in_float32(vae):
-        for index, (latent, generator) in enumerate(zip(latents, generators, strict=True)):
+        for index, latent in enumerate(latents):
             (planes,) = vae.decode(vae.denormalize_latents(latent[None]), return_dict=False)[0]
             try:
-                objects.append(extract_gaussians(vae, planes, num_gaussians, generator=generator))
+                objects.append(make(index, planes))
             except EmptySurfaceError as error:
                 raise EmptySurfaceError(
                     f"Object {index + 1} of {len(latents)} came out empty: {error} Try another seed or more steps."

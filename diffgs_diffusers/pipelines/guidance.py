@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..models import UNet1DConditionModel
-from .conditioning import join_conditions
-
-Condition = tuple[Tensor, Tensor]
+from ..models import Condition, UNet1DConditionModel
 
 
 def predict(
@@ -28,8 +25,8 @@ def predict(
         unet: runs in its own precision.
         sample: [B, C, L] latents as the scheduler scales them.
         timestep: of the scheduler.
-        condition: states [B, S, D] and mask [B, S]; None is the unconditional case.
-        negative: states [B, S', D] and mask [B, S']; None switches guidance off.
+        condition: of B rows; None is the unconditional case.
+        negative: of B rows; None switches guidance off.
         guidance_scale: how far to go.
 
     Returns:
@@ -37,13 +34,14 @@ def predict(
     """
     if guidance_scale <= 1 or condition is None or negative is None:
         return _denoise(unet, sample, timestep, condition)
-    joined = join_conditions(negative, condition)
+    joined = Condition.stacked([negative, condition])
     from_negative, from_condition = _denoise(unet, torch.cat([sample, sample]), timestep, joined).chunk(2)
     return from_negative + guidance_scale * (from_condition - from_negative)
 
 
 def _denoise(unet: UNet1DConditionModel, sample: Tensor, timestep: Tensor, condition: Condition | None) -> Tensor:
-    states, mask = condition or (None, None)
-    states = None if states is None else states.to(unet.dtype)
     sample = sample.to(unet.dtype)
-    return unet(sample, timestep, encoder_hidden_states=states, encoder_attention_mask=mask).sample.float()
+    if condition is None:
+        return unet(sample, timestep).sample.float()
+    states = condition.states.to(unet.dtype)
+    return unet(sample, timestep, states, condition.mask, condition.type_ids).sample.float()

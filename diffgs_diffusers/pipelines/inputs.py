@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..models import GaussianVAE, UNet1DConditionModel
+from .context import Context
 
 OUTPUT_TYPES = ("gaussians", "np", "pt", "latent")
 
@@ -58,9 +60,17 @@ def check_texts(name: str, texts: Any) -> None:
 
 
 def check_prompts(
-    prompt: Any, negative_prompt: Any, prompt_embeds: Any, negative_prompt_embeds: Any, num_objects: int | None
+    prompt: Any,
+    negative_prompt: Any,
+    prompt_embeds: Any,
+    negative_prompt_embeds: Any,
+    num_objects: int | None,
+    has_context: bool = False,
 ) -> None:
     """Prompts are texts, none is given twice, and what goes with them is there and of their number.
+
+    Args:
+        has_context: whether there is another condition than a prompt.
 
     Raises:
         TypeError, ValueError: naming the argument and what is wrong.
@@ -72,15 +82,68 @@ def check_prompts(
             if embeds is not None:
                 raise ValueError(f"Pass `{name}` or `{name}_embeds`, not both.")
     negatives = negative_prompt if negative_prompt is not None else negative_prompt_embeds
-    if prompt is None and prompt_embeds is None:
+    has_prompt = prompt is not None or prompt_embeds is not None
+    if not has_prompt and not has_context:
         if negatives is not None:
-            raise ValueError("`negative_prompt` is what guidance leads away from: it needs a `prompt` to lead to.")
+            raise ValueError(
+                "`negative_prompt` is what guidance leads away from: it needs a `prompt`, or another condition, to "
+                "lead to."
+            )
     elif num_objects is not None:
         raise ValueError("`num_objects` counts unconditional objects: with a prompt use `num_objects_per_prompt`.")
     count = num_prompts(prompt, prompt_embeds)
-    if negatives is not None and not isinstance(negatives, str) and len(negatives) != count:
+    if has_prompt and negatives is not None and not isinstance(negatives, str) and len(negatives) != count:
         raise ValueError(
             f"There are {len(negatives)} negative prompts for {count} of `prompt`: pass one for each, or one text."
+        )
+
+
+def common_count(counts: Mapping[str, int]) -> int:
+    """P, the number of conditions: each kind has one for all, or one for each.
+
+    Raises:
+        ValueError: naming the kinds that do not fit each other.
+    """
+    most = max(counts.values(), default=1)
+    if any(count not in (1, most) for count in counts.values()):
+        given = " and ".join(f"{count} of `{name}`" for name, count in counts.items())
+        raise ValueError(f"There are {given}: pass one for all objects, or as many of each.")
+    return most
+
+
+def check_context(
+    context: Context,
+    keep_input: bool,
+    num_gaussians: int,
+    image_processor: Any,
+    image_encoder: Any,
+    condition_encoder: Any,
+    condition_types: list[str],
+    width: int,
+) -> None:
+    """The pipeline can read what it was given, and a part leaves room for the rest.
+
+    Raises:
+        ValueError: naming the argument and what to do.
+    """
+    for name in context.counts():
+        models = {"condition_encoder": condition_encoder}
+        if name == "image":
+            models |= {"image_encoder": image_encoder, "image_processor": image_processor}
+        missing = [f"`{model}`" for model, value in models.items() if value is None]
+        if missing or name not in condition_types:
+            without = " and ".join(missing) or "that type of condition in its denoiser"
+            raise ValueError(f"This pipeline takes no `{name}`: it has no {without}. Load a checkpoint that does.")
+        if condition_encoder.config.cross_attention_dim != width:
+            raise ValueError(
+                f"The condition encoder's tokens have {condition_encoder.config.cross_attention_dim} channels and "
+                f"the denoiser expects {width}: use the one that it was trained with."
+            )
+    largest = max((len(part) for part in context.parts), default=0)
+    if keep_input and largest >= num_gaussians:
+        raise ValueError(
+            f"`partial` has {largest} Gaussians, so `num_gaussians`={num_gaussians} leaves none to add: ask for "
+            "more, or pass `keep_input=False`."
         )
 
 

@@ -1,9 +1,9 @@
-"""Text, or nothing, to 3D Gaussian objects: latent diffusion over Gaussian functions (DiffGS, section 3)."""
+"""Any condition, or none, to 3D Gaussian objects: latent diffusion over Gaussian functions (DiffGS, section 3)."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,15 +11,16 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from ..gaussians import GaussianSplats
 from ..hub import HubPipelineMixin
-from ..models import GaussianVAE, UNet1DConditionModel
+from ..models import Condition, ConditionEncoder, GaussianVAE, UNet1DConditionModel
 from . import inputs
-from .conditioning import encode_texts, null_condition, repeat_condition
-from .decoding import decode_objects, object_generators
-from .guidance import Condition, predict
+from .conditioning import encode_texts, null_condition, one_for_each, repeat_condition
+from .context import Context, encode_context, read_context
+from .decoding import complete_objects, decode_objects, object_generators
+from .guidance import predict
 from .pipeline_output import DiffGSPipelineOutput, to_output_type
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -27,21 +28,30 @@ StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor | None]], dict[str, 
 
 
 class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
-    """Generates 3D Gaussian Splatting objects from text or from noise alone.
+    """Generates 3D Gaussian Splatting objects from text, a picture, a part, a point cloud, or from noise alone.
 
     Objects come in the world frame of ``docs/conventions.md`` (up is −y, front +z), in a box of side 1 around the
     origin.
 
     Args:
         vae: turns latents into Gaussian functions.
-        unet: denoises latents [B, C, L], with text states as its condition.
+        unet: denoises latents [B, C, L] under condition tokens.
         scheduler: any of diffusers' schedulers for continuous latents.
         tokenizer: of the text encoder; None for a pipeline that takes no text.
         text_encoder: CLIP text model; None for a pipeline that takes no text.
+        image_processor: of the image encoder; None for a pipeline that takes no pictures.
+        image_encoder: CLIP vision model; None for a pipeline that takes no pictures.
+        condition_encoder: makes tokens of pictures, parts and points; None for a pipeline that takes none.
     """
 
-    model_cpu_offload_seq = "text_encoder->unet->vae"
-    _optional_components = ["tokenizer", "text_encoder"]  # noqa: RUF012
+    model_cpu_offload_seq = "text_encoder->image_encoder->condition_encoder->unet->vae"
+    _optional_components = [  # noqa: RUF012
+        "tokenizer",
+        "text_encoder",
+        "image_processor",
+        "image_encoder",
+        "condition_encoder",
+    ]
     _callback_tensor_inputs = ["latents", "prompt_embeds", "negative_prompt_embeds"]  # noqa: RUF012
 
     def __init__(
@@ -51,10 +61,20 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         scheduler: SchedulerMixin,
         tokenizer: CLIPTokenizer | None = None,
         text_encoder: CLIPTextModel | None = None,
+        image_processor: CLIPImageProcessor | None = None,
+        image_encoder: CLIPVisionModel | None = None,
+        condition_encoder: ConditionEncoder | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
-            vae=vae, unet=unet, scheduler=scheduler, tokenizer=tokenizer, text_encoder=text_encoder
+            vae=vae,
+            unet=unet,
+            scheduler=scheduler,
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+            image_processor=image_processor,
+            image_encoder=image_encoder,
+            condition_encoder=condition_encoder,
         )
 
     @property
@@ -81,6 +101,10 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         self,
         prompt: str | list[str] | None = None,
         *,
+        image: Any = None,
+        partial: Any = None,
+        points: Any = None,
+        keep_input: bool = True,
         negative_prompt: str | list[str] | None = None,
         num_objects_per_prompt: int = 1,
         num_objects: int | None = None,
@@ -102,13 +126,20 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         """Generates objects.
 
         Args:
-            prompt: what to generate, one text or a list of P texts; None generates unconditionally.
+            prompt: what to generate, one text or a list of P texts. Without this and the next three, objects are
+                generated unconditionally; given together, all of them count, and one entry serves all P objects.
+            image: a picture of the object, or a list: a PIL image, a path, an array [H, W, 3 or 4] or a tensor
+                [3 or 4, H, W], uint8 or in [0, 1]. What is transparent, or of the border's one colour, is cut off.
+            partial: what is there of the object: :class:`GaussianSplats` or a path, or a list; where it belongs in
+                the whole object, which fills a box of side 1 around the origin (up −y, front +z).
+            points: positions [N, 3] on the object's surface, or [N, 6] with RGB in [0, 1], or a list; in that box.
+            keep_input: whether the result begins with the Gaussians of ``partial``, bit by bit as they were.
             negative_prompt: what guidance leads away from, one text or one per prompt; None leads away from the
                 unconditional prediction.
-            num_objects_per_prompt: objects for each prompt, next to each other in the batch.
-            num_objects: objects of an unconditional batch, 1 if None; only without a prompt.
+            num_objects_per_prompt: objects for each prompt (or picture, …), next to each other in the batch.
+            num_objects: objects of an unconditional batch, 1 if None; only without a condition.
             num_inference_steps: denoising steps.
-            guidance_scale: strength of the prompt; 1 or less runs the denoiser once a step instead of twice.
+            guidance_scale: strength of the condition; 1 or less runs the denoiser once a step instead of twice.
             num_gaussians: N, exact, for each object.
             eta: η of DDIM (Song et al. 2021, eq. 16), for schedulers that take it.
             generator: one, or one per object, which makes objects independent of their batch.
@@ -137,7 +168,10 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         callback_inputs = callback_on_step_end_tensor_inputs or ["latents"]
+        context = read_context(image, partial, points, (1 + self.vae.config.padding) / 2)
         batch_size = self.check_inputs(
+            context,
+            keep_input,
             prompt,
             negative_prompt,
             num_objects_per_prompt,
@@ -159,6 +193,10 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         self._interrupt = False
         device = self._execution_device
 
+        count = batch_size // (num_objects_per_prompt * (num_objects or 1))
+        prompt, prompt_embeds, prompt_attention_mask = (
+            one_for_each(value, count) for value in (prompt, prompt_embeds, prompt_attention_mask)
+        )
         prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask = (
             self.encode_prompt(
                 prompt,
@@ -176,6 +214,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         latents = self.prepare_latents(batch_size, device, generator, latents)
         tensors = {
             "latents": latents,
+            "context": self.encode_context(context, count, num_objects_per_prompt, device),
             "prompt_embeds": prompt_embeds,
             "prompt_attention_mask": prompt_attention_mask,
             "negative_prompt_embeds": negative_prompt_embeds,
@@ -185,13 +224,17 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         if output_type == "latent":
             gaussians = latents
         else:
-            gaussians = to_output_type(self.decode_latents(latents, num_gaussians, generator), output_type)
+            parts = [part for part in context.parts if keep_input]
+            objects = self.decode_latents(latents, num_gaussians, generator, parts)
+            gaussians = to_output_type(objects, output_type)
 
         self.maybe_free_model_hooks()
         return DiffGSPipelineOutput(gaussians=gaussians) if return_dict else (gaussians,)
 
     def check_inputs(
         self,
+        context: Context,
+        keep_input: bool,
         prompt: str | list[str] | None,
         negative_prompt: str | list[str] | None,
         num_objects_per_prompt: int,
@@ -227,14 +270,21 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         if output_type != "latent":
             inputs.check_models(self.vae, self.unet)
 
-        inputs.check_prompts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, num_objects)
+        given = context.counts()
+        inputs.check_prompts(
+            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, num_objects, bool(given)
+        )
         width = config.cross_attention_dim
         inputs.check_embeds("prompt", prompt_embeds, prompt_attention_mask, width)
         inputs.check_embeds("negative_prompt", negative_prompt_embeds, negative_prompt_attention_mask, width)
         if prompt is not None or negative_prompt is not None:
             inputs.check_text_encoder(self.tokenizer, self.text_encoder, width)
 
-        batch_size = inputs.num_prompts(prompt, prompt_embeds) * num_objects_per_prompt * (num_objects or 1)
+        models = (self.image_processor, self.image_encoder, self.condition_encoder)
+        inputs.check_context(context, keep_input, num_gaussians, *models, list(config.condition_types), width)
+        if prompt is not None or prompt_embeds is not None:
+            given["prompt"] = inputs.num_prompts(prompt, prompt_embeds)
+        batch_size = inputs.common_count(given) * num_objects_per_prompt * (num_objects or 1)
         inputs.check_generator(generator, batch_size)
         if latents is not None:
             inputs.check_latents(latents, (batch_size, config.in_channels, config.sample_size))
@@ -267,13 +317,16 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         device = device or self._execution_device
         if prompt is not None:
             prompt_embeds, prompt_attention_mask = self._encode_texts(prompt, 1, device)
-        if prompt_embeds is None or not do_classifier_free_guidance:
+        if not do_classifier_free_guidance:
             negative_prompt_embeds = negative_prompt_attention_mask = None
         elif negative_prompt is not None:
+            count = 1 if prompt_embeds is None else len(prompt_embeds)
             negative_prompt_embeds, negative_prompt_attention_mask = self._encode_texts(
-                negative_prompt, len(prompt_embeds), device
+                negative_prompt, count, device
             )
-        elif negative_prompt_embeds is None:
+        if prompt_embeds is None and negative_prompt_embeds is not None:
+            prompt_embeds, prompt_attention_mask = null_condition(negative_prompt_embeds)
+        elif negative_prompt_embeds is None and prompt_embeds is not None and do_classifier_free_guidance:
             negative_prompt_embeds, negative_prompt_attention_mask = null_condition(prompt_embeds)
         prompt_embeds, prompt_attention_mask = repeat_condition(
             prompt_embeds, prompt_attention_mask, num_objects_per_prompt, device
@@ -288,6 +341,22 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         if isinstance(texts, str):
             texts = [texts] * count
         return encode_texts(self.tokenizer, self.text_encoder, texts, device)
+
+    def encode_context(
+        self, context: Context, count: int, num_objects_per_prompt: int, device: torch.device
+    ) -> Condition | None:
+        """Condition tokens of pictures, parts and points for each object of the batch; None if there are none.
+
+        Args:
+            context: what was given.
+            count: P, how many conditions there are.
+            num_objects_per_prompt: objects for each of them.
+            device: where the tokens are wanted.
+        """
+        types = list(self.unet.config.condition_types)
+        models = (self.condition_encoder, self.image_encoder, self.image_processor)
+        condition = encode_context(context, count, types, *models, device)
+        return None if condition is None else condition.to(device).repeat(num_objects_per_prompt)
 
     def prepare_latents(
         self, batch_size: int, device: torch.device, generator: Generators, latents: Tensor | None = None
@@ -309,8 +378,8 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         """Runs the scheduler's steps; returns the final latents [B, C, L].
 
         Args:
-            tensors: "latents" to start from, and both conditions' states and masks under the names that
-                :meth:`encode_prompt` returns; a callback may replace them.
+            tensors: "latents" to start from, the texts' states and masks under the names that
+                :meth:`encode_prompt` returns (a callback may replace them), and "context", further tokens.
             generator, eta, callback_on_step_end: as in :meth:`__call__`.
             callback_inputs: names of the tensors that the callback is given.
         """
@@ -323,7 +392,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
                     continue
                 latents = tensors["latents"]
                 sample = self.scheduler.scale_model_input(latents, timestep)
-                condition, negative = _condition(tensors, "prompt"), _condition(tensors, "negative_prompt")
+                condition, negative = _conditions(tensors, self.do_classifier_free_guidance)
                 model_output = predict(self.unet, sample, timestep, condition, negative, self.guidance_scale)
                 tensors["latents"] = self.scheduler.step(model_output, timestep, latents, **options).prev_sample
                 if callback_on_step_end is not None:
@@ -333,17 +402,39 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         return tensors["latents"]
 
     def decode_latents(
-        self, latents: Tensor, num_gaussians: int, generator: Generators = None
+        self,
+        latents: Tensor,
+        num_gaussians: int,
+        generator: Generators = None,
+        parts: Sequence[GaussianSplats] = (),
     ) -> list[GaussianSplats]:
-        """Objects of ``num_gaussians`` Gaussians each from normalised latents [B, C, L]."""
+        """Objects of ``num_gaussians`` Gaussians each from normalised latents [B, C, L].
+
+        Args:
+            latents: of B objects.
+            num_gaussians: N.
+            generator: one, or one per object.
+            parts: partial objects to begin with, P of them for B / P objects each; none if empty.
+        """
         generators = object_generators(generator, len(latents))
+        if parts:
+            return complete_objects(self.vae, latents, num_gaussians, generators, parts)
         return decode_objects(self.vae, latents, num_gaussians, generators)
 
 
-def _condition(tensors: dict[str, Any], name: str) -> Condition | None:
-    """States and mask of "prompt" or "negative_prompt"."""
-    states = tensors[f"{name}_embeds"]
-    return None if states is None else (states, tensors[f"{name}_attention_mask"])
+def _conditions(tensors: dict[str, Any], guided: bool) -> tuple[Condition | None, Condition | None]:
+    """What to lead to and what to lead away from: the texts' tokens and, after them, the context's."""
+    found: dict[str, list[Condition]] = {"prompt": [], "negative_prompt": []}
+    for name, tokens in found.items():
+        states = tensors[f"{name}_embeds"]
+        if states is not None:
+            tokens.append(Condition.of_type(states, 0, tensors[f"{name}_attention_mask"]))
+    if tensors["context"] is not None:
+        found["prompt"].append(tensors["context"])
+        found["negative_prompt"].append(tensors["context"].hidden())
+    if not found["prompt"]:
+        return None, None
+    return Condition.joined(found["prompt"]), Condition.joined(found["negative_prompt"]) if guided else None
 
 
 def _accepted_by(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:

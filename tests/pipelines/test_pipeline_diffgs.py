@@ -270,7 +270,7 @@ def test_half_precision_models_place_gaussians_in_float32(
     pipe.to(dtype)
     latents = latents_of(pipe, prompt="a red chair", latents=torch.zeros(1, 4, 48) + 0.5)
     assert latents.dtype == torch.float32
-    torch.testing.assert_close(latents, expected, atol=0.15, rtol=0.1)
+    torch.testing.assert_close(latents, expected, atol=0.2, rtol=0.1)
     (splats,) = pipe("a red chair", **arguments).gaussians
     assert splats.dtype == torch.float32
     assert splats.means.unique().numel() > 64

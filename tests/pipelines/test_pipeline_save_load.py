@@ -52,10 +52,12 @@ def test_objects_are_equal_after_a_round_trip(pipe: DiffGSPipeline, saved: Path,
 
 def test_the_folder_holds_safetensors_and_the_reexports(saved: Path) -> None:
     weights = [path for path in saved.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt", ".safetensors")]
-    assert sorted(path.parent.name for path in weights) == ["text_encoder", "unet", "vae"]
+    models = ["condition_encoder", "image_encoder", "text_encoder", "unet", "vae"]
+    assert sorted(path.parent.name for path in weights) == models
     assert all(path.suffix == ".safetensors" for path in weights)
     modules = sorted(str(path.relative_to(saved)) for path in saved.rglob("*.py"))
-    assert modules == ["pipeline.py", "unet/diffgs_diffusers.py", "vae/diffgs_diffusers.py"]
+    ours = ("condition_encoder", "unet", "vae")
+    assert modules == sorted(["pipeline.py", *(f"{name}/diffgs_diffusers.py" for name in ours)])
     index = json.loads((saved / "model_index.json").read_text())
     assert index["_class_name"] == ["pipeline", "DiffGSPipeline"]
     assert index["vae"] == ["diffgs_diffusers", "GaussianVAE"]

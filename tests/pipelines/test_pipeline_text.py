@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from diffgs_diffusers import DiffGSPipeline
-from diffgs_diffusers.pipelines.conditioning import join_conditions
+from diffgs_diffusers.models import Condition
 from diffgs_diffusers.pipelines.guidance import predict
 
 PROMPTS = ["a red chair", "a blue table"]
@@ -68,20 +68,14 @@ def test_padding_does_not_matter(pipe: DiffGSPipeline) -> None:
     torch.testing.assert_close(padded, hidden, atol=1e-5, rtol=0)
 
 
-def test_conditions_of_different_lengths_are_joined(pipe: DiffGSPipeline) -> None:
-    first = torch.randn(1, 3, 32), torch.ones(1, 3)
-    second = torch.randn(1, 5, 32), torch.tensor([[1.0, 1, 1, 1, 0]])
-    states, mask = join_conditions(first, second)
-    assert torch.equal(states[0, :3], first[0][0])
-    assert torch.equal(states[1], second[0][0])
-    assert mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]
-
-
 def test_guidance_is_the_papers_formula(pipe: DiffGSPipeline) -> None:
     """Ho & Salimans 2022, eq. 6, with w = scale − 1: (1 + w) ε(c) − w ε(∅), each computed by itself."""
     condition = pipe.encode_prompt("a red chair")
     sample, timestep = torch.randn(1, 4, 48), torch.tensor(30)
-    guided = predict(pipe.unet, sample, timestep, condition[:2], condition[2:], guidance_scale=3.5)
+    positive, negative = (
+        Condition.of_type(*pair) for pair in ((condition[0], 0, condition[1]), (condition[2], 0, condition[3]))
+    )
+    guided = predict(pipe.unet, sample, timestep, positive, negative, guidance_scale=3.5)
     with_text = pipe.unet(sample, timestep, condition[0], condition[1]).sample
     without = pipe.unet(sample, timestep).sample
     torch.testing.assert_close(guided, 3.5 * with_text - 2.5 * without, atol=1e-4, rtol=1e-4)
