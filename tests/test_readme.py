@@ -6,11 +6,19 @@ import importlib.util
 import re
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from diffgs_diffusers import GaussianSplats
 from diffgs_diffusers.cli.arguments import build_parser
+from tests.factories import sphere_splats
+from tests.tiny_models import tiny_pipeline
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -66,14 +74,30 @@ def test_training_commands_parse(words: list[str], monkeypatch: pytest.MonkeyPat
         module.parse_args(arguments)
 
 
-@pytest.mark.parametrize("code", code_blocks("python"), ids=lambda code: code.splitlines()[-1][:40])
-def test_python_examples_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _ = code_blocks("python")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert len(names["splats"]) == 20_000  # type: ignore[arg-type]
     assert (tmp_path / "armchair.ply").stat().st_size > 1_000_000
     assert tuple(names["images"].shape) == (8, 256, 256, 4)  # type: ignore[attr-defined]
+
+
+def test_the_python_example_of_conditions_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a tiny pipeline, and what the example before it left behind."""
+    _, code = code_blocks("python")
+    half = sphere_splats(40)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (32, 24), "red").save("chair.jpg")
+    half.save("half.ply")
+    np.save("scan.npy", half.means.numpy())
+    quick = partial(tiny_pipeline(tmp_path / "vocabulary"), num_inference_steps=2, num_gaussians=64)
+    names: dict[str, Any] = {"pipe": quick, "half": half}
+    exec(compile(code, "README.md", "exec"), names)
+    assert [len(names[name]) for name in ("seen", "whole", "surface", "red")] == [64] * 4
+    assert torch.equal(names["whole"][:40].to_tensor(), GaussianSplats.load("half.ply").to_tensor())
+    assert torch.equal(names["red"][:40].to_tensor(), half.to_tensor())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

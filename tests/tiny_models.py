@@ -73,10 +73,12 @@ def tiny_unet(sample_size: int, channels: int) -> UNet1DConditionModel:
         attention_levels=(False, True),
         attention_head_dim=8,
         cross_attention_dim=32,
-        condition_types=("text", "image", "partial", "points"),
+        condition_types=("text", "image"),
+        has_aligned_condition=True,
         norm_num_groups=8,
     ).eval()
-    torch.nn.init.normal_(unet.conv_out.weight, std=0.2)  # it starts at zero, where no input would matter
+    for layer in (unet.conv_out, unet.aligned_projection):  # they start at zero, where no input would matter
+        torch.nn.init.normal_(layer.weight, std=0.2)
     return unet
 
 
@@ -120,7 +122,7 @@ def tiny_image_models() -> dict[str, Any]:
 
 
 def tiny_condition_encoder() -> ConditionEncoder:
-    """Tokens of 32 channels of pictures with 24 and of points."""
+    """States of 32 channels, of pictures with 24 and of points."""
     torch.manual_seed(4)
     return ConditionEncoder(
         cross_attention_dim=32,
@@ -128,7 +130,7 @@ def tiny_condition_encoder() -> ConditionEncoder:
         point_channels=8,
         point_resolution=8,
         depth_bins=4,
-        token_resolution=4,
+        resolution=4,
         channels=16,
         num_points=64,
     ).eval()

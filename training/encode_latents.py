@@ -25,6 +25,7 @@ from diffgs_diffusers.training.encoding import (
     encode_versions,
     metadata_digest,
     object_versions,
+    version_views,
     weights_digest,
     write_latent_statistics,
 )
@@ -43,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=int, default=8, help="versions encoded at a time")
     parser.add_argument("--mixed_precision", choices=("no", "bf16", "fp16"), default="no")
     parser.add_argument("--save_logvar", action="store_true", help="store the posterior's log variance too")
+    parser.add_argument("--view_size", type=int, default=0, help="store a picture of each version, this wide")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -59,7 +61,8 @@ def encode_split(args: argparse.Namespace, vae: GaussianVAE, split: str, state: 
         versions, record = object_versions(dataset, index, count, args.seed)
         with torch.autocast(state.device.type, dtype, enabled=dtype is not None):
             mean, logvar = encode_versions(vae, versions, args.batch_size)
-        write_latents(args.output_dir, record, mean, logvar if args.save_logvar else None)
+        views = version_views(versions, record, args.view_size, args.seed) if args.view_size else None
+        write_latents(args.output_dir, record, mean, logvar if args.save_logvar else None, views)
     return [record.id for record in dataset.records]
 
 
@@ -68,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.num_augmentations < 0 or args.batch_size < 1:
         parser.error("--num_augmentations must be at least 0 and --batch_size at least 1")
+    if args.view_size < 0:
+        parser.error(f"--view_size must be at least 0, got {args.view_size}")
     state = process_state()
     folder = Path(args.pretrained_model_name_or_path)
     vae = GaussianVAE.from_pretrained(str(folder)).to(state.device).eval()
@@ -77,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "num_augmentations": args.num_augmentations,
         "seed": args.seed,
         "save_logvar": args.save_logvar,
+        "view_size": args.view_size,
     }
     if state.is_main_process:
         check_same_settings(args.output_dir, settings)

@@ -1,4 +1,4 @@
-"""Measures a pipeline: reconstruction by the VAE, colours and categories from text, novelty of samples.
+"""Measures a pipeline: reconstruction by the VAE, what follows each condition, novelty of samples.
 
 python training/evaluate.py --model FOLDER --data DATA --output docs/results/furniture.json
 
@@ -26,6 +26,7 @@ from diffgs_diffusers.evaluation.category_training import (
     load_or_train_classifier,
 )
 from diffgs_diffusers.evaluation.color_calibration import calibrate_judge, judge_accuracy
+from diffgs_diffusers.evaluation.conditions import CONDITIONS, ConditionJudge, condition_summary
 from diffgs_diffusers.evaluation.novelty import (
     LEAST_POINTS,
     ReferenceSet,
@@ -38,7 +39,7 @@ from diffgs_diffusers.evaluation.reconstruction import reconstruction_scores, su
 from diffgs_diffusers.evaluation.text_grid import GridSettings, generate_objects, grid_summary, text_grid
 from diffgs_diffusers.evaluation.views import evaluation_cameras, render_on_white, save_sheet
 
-TABLES = ("vae", "text", "novelty")
+TABLES = ("vae", "text", "conditions", "novelty")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,7 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of the pipeline")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--counts", type=int, nargs="+", default=[4096, 10_000, 50_000, 200_000])
-    parser.add_argument("--num_objects", type=int, default=40, help="objects of each split in the VAE table")
+    parser.add_argument("--num_objects", type=int, default=40, help="of each split, for vae and conditions")
     parser.add_argument("--image_size", type=int, default=256, help="pixels a side in the VAE table")
     parser.add_argument("--num_samples", type=int, default=64, help="unconditional samples")
     parser.add_argument("--num_gaussians", type=int, default=16_384, help="per generated object")
@@ -123,6 +124,27 @@ def text_table(args: argparse.Namespace, pipe: DiffGSPipeline) -> dict[str, Any]
     return {"text": {**summary, "judges": judges, "verdicts": [asdict(verdict) for verdict in verdicts]}}
 
 
+def conditions_table(args: argparse.Namespace, pipe: DiffGSPipeline) -> dict[str, Any]:
+    """Held-out objects from a picture, a part and points, beside what needs no generation."""
+    train = GaussianObjectDataset(args.data, split="train")
+    test = GaussianObjectDataset(args.data, split="test")
+    objects = [train.splats(i) for i in range(len(train))]
+    judge = ConditionJudge(pipe, objects, args.num_gaussians, args.seed, sampling_options(args))
+    table = {}
+    for condition in CONDITIONS:
+        scores, rows = [], []
+        for index in tqdm(range(min(args.num_objects, len(test))), desc=condition):
+            truth = test.splats(index)
+            made = judge.objects(condition, truth, index)
+            scores.append(judge.scores(made, truth))
+            rows.append([_picture(splats) for splats in (truth, *made.values())])
+        table[condition] = condition_summary(scores)
+        if args.pictures:
+            save_sheet(rows, Path(args.pictures) / f"{condition}.png")
+    print(report.conditions_markdown(table), flush=True)
+    return {"conditions": table}
+
+
 def novelty_table(args: argparse.Namespace, pipe: DiffGSPipeline) -> dict[str, Any]:
     """Distances of unconditional samples, and of training objects, to their nearest training object."""
     train = GaussianObjectDataset(args.data, split="train")
@@ -164,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     pipe = DiffGSPipeline.from_pretrained(args.model).to(args.device)
     pipe.set_progress_bar_config(disable=True)
-    tables = {"vae": vae_table, "text": text_table, "novelty": novelty_table}
+    tables = {"vae": vae_table, "text": text_table, "conditions": conditions_table, "novelty": novelty_table}
     # of one machine, or said elsewhere
     places = ("model", "data", "output", "cache_dir", "pictures", "tables", "device")
     settings = {name: value for name, value in vars(args).items() if name not in places}

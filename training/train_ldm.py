@@ -1,15 +1,17 @@
-"""Trains the latent denoiser on a latents folder made by encode_latents.py, with and without text in one model.
+"""Trains the latent denoiser on latents made by encode_latents.py: every condition, and none, in one model.
 
 accelerate launch training/train_ldm.py --train_data_dir LATENTS --pretrained_model_name_or_path RUNS/clip/clip \
     --pretrained_vae_model_name_or_path RUNS/vae/vae --output_dir RUNS/pipeline --mixed_precision bf16 --use_ema
 
 With a text encoder and a VAE given, the output folder is a whole pipeline for DiffGSPipeline.from_pretrained.
+Pictures need --image_encoder and latents made with --view_size; parts and points need --object_data_dir.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +20,27 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 from diffusers import DDIMScheduler, DDPMScheduler
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
-from diffgs_diffusers.data.latents import LatentDataset, LatentSamples
-from diffgs_diffusers.models import GaussianVAE, UNet1DConditionModel
+from diffgs_diffusers.data.condition_samples import ConditionShares, LatentSamples, VersionSplats, collate
+from diffgs_diffusers.data.dataset import GaussianObjectDataset
+from diffgs_diffusers.data.latents import LatentDataset
+from diffgs_diffusers.models import ConditionEncoder, GaussianVAE, UNet1DConditionModel
 from diffgs_diffusers.pipelines import DiffGSPipeline
 from diffgs_diffusers.pipelines.conditioning import encode_texts
+from diffgs_diffusers.training.conditioned_denoiser import (
+    CaptionTokens,
+    ConditionedDenoiser,
+    context_of,
+    with_aligned_condition,
+)
 from diffgs_diffusers.training.conditions import CaptionStates
 from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments, require_data
+from diffgs_diffusers.training.encoding import metadata_digest, object_version
 from diffgs_diffusers.training.loop import Trainer
-from diffgs_diffusers.training.objectives_diffusion import diffusion_loss, drop_conditions, sample_timesteps
+from diffgs_diffusers.training.objectives_diffusion import diffusion_loss, sample_timesteps
 from diffgs_diffusers.training.sampling import build_dataloader, sampling_weights
 from diffgs_diffusers.training.setup import default_device, explicit_attention_on_cpu
-from diffgs_diffusers.training.text_denoiser import CaptionTokens, TextDenoiser
 from diffgs_diffusers.training.validation_ldm import held_out_error, render_prompts, validation_set
 
 DEFAULTS = {
@@ -76,8 +86,16 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         help="gamma of min-SNR weighting; it hardly trains high noise, where outlines are decided",
     )
-    group.add_argument("--condition_dropout", type=float, default=0.1, help="share trained without condition")
     group.add_argument("--plain_caption_probability", type=float, default=0.1, help="captions without a colour")
+    group = parser.add_argument_group("conditions")
+    group.add_argument("--condition_dropout", type=float, default=0.1, help="share told nothing, for guidance")
+    for name, share in vars(ConditionShares()).items():
+        group.add_argument(f"--{name}_share", type=float, default=share, help=f"share told of {name}")
+    group.add_argument("--image_encoder", help="CLIP folder, pipeline folder or Hub id, for pictures")
+    group.add_argument("--train_image_encoder", action="store_true", help="train it along, where it is a small one")
+    group.add_argument("--object_data_dir", help="the dataset folder that was encoded, for parts and points")
+    group.add_argument("--pretrained_condition_encoder", help="encoder of pictures, parts and points to start from")
+    group.add_argument("--condition_encoder_config", help="JSON file of ConditionEncoder arguments")
     group.add_argument("--sample_posterior", action="store_true", help="needs encode_latents.py --save_logvar")
     group = parser.add_argument_group("validation")
     group.add_argument("--num_validation_latents", type=int, default=128)
@@ -88,20 +106,26 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @dataclass
-class FrozenComponents:
-    """What the denoiser is trained beside, and with which it makes a pipeline.
+class Components:
+    """What the denoiser is trained with, and with which it makes a pipeline.
 
     Args:
         scheduler: of the training.
         vae: None when only the denoiser is to be saved.
         tokenizer: None without text.
         text_encoder: None without text.
+        image_processor: None without pictures.
+        image_encoder: None without pictures.
+        condition_encoder: None without pictures, parts and points.
     """
 
     scheduler: DDPMScheduler
-    vae: GaussianVAE | None
-    tokenizer: CLIPTokenizer | None
-    text_encoder: CLIPTextModel | None
+    vae: GaussianVAE | None = None
+    tokenizer: CLIPTokenizer | None = None
+    text_encoder: CLIPTextModel | None = None
+    image_processor: CLIPImageProcessor | None = None
+    image_encoder: CLIPVisionModel | None = None
+    condition_encoder: ConditionEncoder | None = None
 
     def caption_states(self, captions: list[str], device: torch.device) -> CaptionStates | None:
         """The table of these captions, None without text."""
@@ -116,20 +140,19 @@ class FrozenComponents:
 
     def pipeline(self, unet: UNet1DConditionModel) -> DiffGSPipeline:
         """The pipeline with this denoiser; samples with DDIM."""
-        sampler = DDIMScheduler.from_config(self.scheduler.config)
-        return DiffGSPipeline(self.vae, unet, sampler, self.tokenizer, self.text_encoder)
+        others = {name: value for name, value in vars(self).items() if name != "scheduler"}
+        return DiffGSPipeline(unet=unet, scheduler=DDIMScheduler.from_config(self.scheduler.config), **others)
 
-    def save(self, model: UNet1DConditionModel | TextDenoiser, folder: Path) -> None:
+    def save(self, model: ConditionedDenoiser, folder: Path) -> None:
         """Writes the whole pipeline, or the scheduler alone when there is no VAE."""
-        unet = denoiser_of(model)
         if self.vae is not None:
-            self.pipeline(unet).save_pretrained(str(folder))
+            self.pipeline(model.unet).save_pretrained(str(folder))
         else:
             DDIMScheduler.from_config(self.scheduler.config).save_pretrained(str(folder / "scheduler"))
 
 
-def load_components(args: argparse.Namespace, latents: LatentDataset) -> FrozenComponents:
-    """Everything that is not trained; predictions are not clipped, as latents are normalised but not bounded."""
+def load_components(args: argparse.Namespace, latents: LatentDataset) -> Components:
+    """Everything beside the denoiser; predictions are not clipped, as latents are normalised but not bounded."""
     scheduler = DDPMScheduler(
         num_train_timesteps=args.num_train_timesteps,
         beta_schedule=args.beta_schedule,
@@ -137,32 +160,43 @@ def load_components(args: argparse.Namespace, latents: LatentDataset) -> FrozenC
         clip_sample=False,
         timestep_spacing="trailing",
     )
-    tokenizer, text_encoder = load_text(args.pretrained_model_name_or_path)
-    return FrozenComponents(
-        scheduler, load_vae(args.pretrained_vae_model_name_or_path, latents), tokenizer, text_encoder
+    components = Components(scheduler, load_vae(args.pretrained_vae_model_name_or_path, latents))
+    if args.pretrained_model_name_or_path:
+        components.tokenizer, components.text_encoder = load_clip(
+            args.pretrained_model_name_or_path, {"tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel}
+        )
+        components.text_encoder.requires_grad_(args.train_text_encoder)
+    if args.image_encoder:
+        components.image_processor, components.image_encoder = load_clip(
+            args.image_encoder, {"image_processor": CLIPImageProcessor, "image_encoder": CLIPVisionModel}
+        )
+        for name, parameter in components.image_encoder.named_parameters():
+            # Only the hidden states are read, which the last norm, of the pooled one, does not touch.
+            parameter.requires_grad_(args.train_image_encoder and "post_layernorm" not in name)
+    return components
+
+
+def load_clip(path: str, parts: dict[str, Any]) -> tuple[Any, Any]:
+    """A processor and its model, float32, from a CLIP folder, a pipeline folder or a Hub id."""
+    is_pipeline = all((Path(path) / name).is_dir() for name in parts)
+    processor, model = (
+        part.from_pretrained(path, **({"subfolder": name} if is_pipeline else {})) for name, part in parts.items()
     )
-
-
-def load_text(path: str | None) -> tuple[CLIPTokenizer | None, CLIPTextModel | None]:
-    """Tokenizer and frozen text encoder from a CLIP folder, a pipeline folder or a Hub id."""
-    if path is None:
-        return None, None
-    is_pipeline = (Path(path) / "text_encoder").is_dir()
-    options = ({"subfolder": "tokenizer"}, {"subfolder": "text_encoder"}) if is_pipeline else ({}, {})
-    tokenizer = CLIPTokenizer.from_pretrained(path, **options[0])
-    text_encoder = CLIPTextModel.from_pretrained(path, **options[1])
-    return tokenizer, text_encoder.float().requires_grad_(False).eval()
+    return processor, model.float().eval()
 
 
 def build_unet(
     args: argparse.Namespace, latents: LatentDataset, text_encoder: CLIPTextModel | None
 ) -> UNet1DConditionModel:
     """A denoiser whose sizes fit the latents and the text encoder."""
+    needs_places = bool(args.partial_share or args.points_share)
     if args.pretrained_unet_model_name_or_path:
-        return UNet1DConditionModel.from_pretrained(args.pretrained_unet_model_name_or_path)
+        unet = UNet1DConditionModel.from_pretrained(args.pretrained_unet_model_name_or_path)
+        return with_aligned_condition(unet) if needs_places else unet
     channels, length = latents.latent_shape
     patch_size = args.patch_size or default_patch_size(length)
     config: dict[str, Any] = {"in_channels": channels, "sample_size": length, "patch_size": patch_size}
+    config["has_aligned_condition"] = needs_places
     if text_encoder is not None:
         config["cross_attention_dim"] = text_encoder.config.hidden_size
     if args.unet_config:
@@ -170,9 +204,23 @@ def build_unet(
     return UNet1DConditionModel(**config)
 
 
-def denoiser_of(model: UNet1DConditionModel | TextDenoiser) -> UNet1DConditionModel:
-    """The denoiser alone; a text encoder that is trained along is the one of the components."""
-    return model.unet if isinstance(model, TextDenoiser) else model
+def build_condition_encoder(
+    args: argparse.Namespace, unet: UNet1DConditionModel, image_encoder: CLIPVisionModel | None
+) -> ConditionEncoder | None:
+    """One whose states fit the denoiser, None where there are texts at most."""
+    if not (args.image_share or args.partial_share or args.points_share):
+        return None
+    if args.pretrained_condition_encoder:
+        return ConditionEncoder.from_pretrained(args.pretrained_condition_encoder, torch_dtype=torch.float32)
+    positions = unet.config.sample_size // unet.config.patch_size
+    config: dict[str, Any] = {
+        "cross_attention_dim": unet.config.cross_attention_dim,
+        "resolution": math.isqrt(positions // 3),
+        "image_dim": None if image_encoder is None else image_encoder.config.hidden_size,
+    }
+    if args.condition_encoder_config:
+        config |= json.loads(Path(args.condition_encoder_config).read_text(encoding="utf-8"))
+    return ConditionEncoder(**config)
 
 
 def default_patch_size(length: int) -> int:
@@ -201,31 +249,48 @@ def load_vae(path: str | None, latents: LatentDataset) -> GaussianVAE | None:
     return vae
 
 
+def version_source(path: str | None, latents: LatentDataset) -> VersionSplats | None:
+    """The Gaussians of (index, version) of the latents.
+
+    Raises:
+        ValueError: if another dataset was encoded.
+    """
+    if path is None:
+        return None
+    if metadata_digest(path) != latents.settings.get("metadata_sha256"):
+        raise ValueError(f"{path} is not the dataset of {latents.root}: name the one that encode_latents.py read.")
+    objects = GaussianObjectDataset(path, split="train")
+    places = {record.id: index for index, record in enumerate(objects.records)}
+    numbers = [places[record.id] for record in latents.records]
+    return lambda index, version: object_version(objects, numbers[index], version, latents.settings["seed"])
+
+
 def build_loss(
-    args: argparse.Namespace, scheduler: DDPMScheduler, captions: CaptionStates | CaptionTokens | None
+    args: argparse.Namespace, components: Components, captions: CaptionStates | CaptionTokens | None
 ) -> Callable[..., dict[str, torch.Tensor]]:
     def loss_fn(
-        unet: torch.nn.Module, batch: dict, step: int, generator: torch.Generator
+        model: torch.nn.Module, batch: dict, step: int, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
-        latents = batch["latents"]
+        latents, scheduler = batch["latents"], components.scheduler
         noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         timesteps = sample_timesteps(scheduler, len(latents), generator)
+        context = context_of(batch, components.image_processor, args.condition_dropout, generator)
         texts, mask = captions(batch["caption"]) if captions is not None else (None, None)
         if mask is not None:
-            mask = drop_conditions(mask, args.condition_dropout, generator)
-        return diffusion_loss(unet, scheduler, latents, noise, timesteps, texts, mask, args.snr_gamma)
+            mask = mask & batch["has_text"][:, None]
+        return diffusion_loss(model, scheduler, latents, noise, timesteps, texts, mask, args.snr_gamma, context)
 
     return loss_fn
 
 
 def build_validation(
-    args: argparse.Namespace, components: FrozenComponents, device: torch.device
-) -> Callable[[UNet1DConditionModel | TextDenoiser, int], dict[str, float]]:
+    args: argparse.Namespace, components: Components, device: torch.device
+) -> Callable[[ConditionedDenoiser, int], dict[str, float]]:
     latents = LatentDataset(args.train_data_dir, split="validation")
     held_out, texts = validation_set(latents, args.num_validation_latents)
 
-    def validate_fn(model: UNet1DConditionModel | TextDenoiser, step: int) -> dict[str, float]:
-        unet = denoiser_of(model)
+    def validate_fn(model: ConditionedDenoiser, step: int) -> dict[str, float]:
+        unet = model.unet
         if args.validation_prompts:
             render_prompts(
                 components.pipeline(unet).to(device),
@@ -244,11 +309,18 @@ def build_validation(
 def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Ends with one line and exit code 2 before anything is loaded."""
     require_data(parser, args, "encode_latents.py")
-    for name in ("condition_dropout", "plain_caption_probability"):
+    shares = [f"{name}_share" for name in vars(ConditionShares())]
+    for name in ("condition_dropout", "plain_caption_probability", *shares):
         if not 0 <= getattr(args, name) <= 1:
             parser.error(f"--{name} must be in [0, 1], got {getattr(args, name)}")
     if args.train_text_encoder and not args.pretrained_model_name_or_path:
         parser.error("--train_text_encoder needs --pretrained_model_name_or_path, the encoder to start from")
+    if args.image_share and not args.image_encoder:
+        parser.error("--image_share needs --image_encoder")
+    if args.partial_share + args.points_share > 1:
+        parser.error("--partial_share and --points_share must not add up to more than 1: they exclude each other")
+    if (args.partial_share or args.points_share) and not args.object_data_dir:
+        parser.error("--partial_share and --points_share need --object_data_dir")
     if args.snr_gamma is not None and args.snr_gamma <= 0:
         parser.error(f"--snr_gamma must be above 0, got {args.snr_gamma}")
     if args.validation_prompts and not (
@@ -264,29 +336,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_seed(args.seed)
     device = default_device()
     latents = LatentDataset(args.train_data_dir, split="train")
-    samples = LatentSamples(latents, args.plain_caption_probability, args.sample_posterior)
     components = load_components(args, latents)
     unet = build_unet(args, latents, components.text_encoder)
+    components.condition_encoder = build_condition_encoder(args, unet, components.image_encoder)
+    samples = LatentSamples(
+        latents,
+        args.plain_caption_probability,
+        args.sample_posterior,
+        ConditionShares(**{name: getattr(args, f"{name}_share") for name in vars(ConditionShares())}),
+        version_source(args.object_data_dir, latents),
+        **({"num_points": components.condition_encoder.config.num_points} if components.condition_encoder else {}),
+    )
     if args.mixed_precision == "bf16" and device.type == "cpu":
         explicit_attention_on_cpu(unet)
-    model: UNet1DConditionModel | TextDenoiser = unet
     captions: CaptionStates | CaptionTokens | None
     if args.train_text_encoder:
-        model = TextDenoiser(unet, components.text_encoder.requires_grad_(True))
         captions = CaptionTokens(samples.captions, components.tokenizer, device)
     else:
         captions = components.caption_states(samples.captions, device)
+    model = ConditionedDenoiser(
+        unet,
+        components.text_encoder if args.train_text_encoder else None,
+        components.image_encoder,
+        components.condition_encoder,
+    )
     validate_fn = build_validation(args, components, device) if args.validation_steps else None
     loader = build_dataloader(
         samples,
         args.train_batch_size,
         args.seed,
         weights=sampling_weights(latents.records, args.weighted_sampling, args.category_balance),
+        collate_fn=collate,
         num_workers=args.dataloader_num_workers,
     )
-    loss_fn = build_loss(args, components.scheduler, captions)
-    # Without text, the parameters of the condition get no gradient.
-    options = {"name": "unet", "finalize_fn": components.save, "find_unused_parameters": captions is None}
+    loss_fn = build_loss(args, components, captions)
+    # Parameters of a condition that no row of a batch is told of get no gradient.
+    always_told = captions is not None and components.condition_encoder is None
+    options = {"name": "unet", "finalize_fn": components.save, "find_unused_parameters": not always_told}
     Trainer(args, model, loader, loss_fn, validate_fn, **options).run()
 
 

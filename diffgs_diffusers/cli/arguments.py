@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from .. import __version__
-from ..io import SUPPORTED_SUFFIXES
+from ..io import POINT_SUFFIXES, SUPPORTED_SUFFIXES
 
 MAX_IMAGE_SIZE = 8192
 MAX_SEED = 2**63 - 1
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"diffgs {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_generate(commands.add_parser("generate", help="make objects from text"))
+    _add_generate(commands.add_parser("generate", help="make objects from text, a picture, a part or points"))
     _add_render(commands.add_parser("render", help="draw an object from all sides"))
     _add_convert(commands.add_parser("convert", help="write splats in another format"))
     _add_info(commands.add_parser("info", help="describe a file of splats"))
@@ -88,14 +88,25 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_generate(parser: argparse.ArgumentParser) -> None:
     from .generate import run_generate
 
-    parser.description = "Make 3D Gaussian objects from text, each with a picture of it from all sides beside it."
+    parser.description = (
+        "Make 3D Gaussian objects from text, a picture, a part of an object or points of its surface, or from "
+        "several of these together, each with a picture of it from all sides beside it."
+    )
     parser.set_defaults(run=run_generate)
     add = parser.add_argument
-    add("prompts", nargs="+", metavar="PROMPT", help='what to make, such as "a red armchair"')
-    add("-o", "--output", metavar="FILE", help="default: named after the prompt; several objects are numbered")
+    add("prompts", nargs="*", metavar="PROMPT", help='what to make, such as "a red armchair"')
+    add("--image", metavar="FILE", help="a picture of the object, on a plain or transparent background")
+    places = parser.add_mutually_exclusive_group()
+    where = "where it belongs in a box of side 1 around the origin, up −y, front +z"
+    part = f"the part that is there: splats ({', '.join(SUPPORTED_SUFFIXES)}) {where}"
+    cloud = f"points of its surface, with RGB or without ({', '.join(POINT_SUFFIXES)}), in the same box"
+    places.add_argument("--partial", metavar="FILE", help=part)
+    places.add_argument("--points", metavar="FILE", help=cloud)
+    add("--discard-input", action="store_true", help="write new Gaussians in place of the part's, too")
+    add("-o", "--output", metavar="FILE", help="default: named after the prompt or input; several are numbered")
     add("--num-gaussians", type=integer(1), default=50_000, metavar="N", help="of each object (default: 50000)")
     add("--steps", type=integer(1), metavar="N", help="denoising steps (default: the pipeline's)")
-    add("--guidance", type=number(0, 1000), metavar="G", help="strength of the prompt (default: the pipeline's)")
+    add("--guidance", type=number(0, 1000), metavar="G", help="strength of the condition (default: the pipeline's)")
     add("--negative-prompt", metavar="TEXT", help="what to lead away from")
     add("--count", type=integer(1), default=1, metavar="N", help="objects for each prompt (default: 1)")
     add("--seed", type=integer(0), default=0, metavar="S", help="object i is made from seed S + i (default: 0)")

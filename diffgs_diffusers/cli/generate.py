@@ -1,16 +1,17 @@
-"""``diffgs generate``: text to files of splats, each with a picture."""
+"""``diffgs generate``: text, pictures, parts and points to files of splats, each with a picture."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..io import SUPPORTED_SUFFIXES
 from .arguments import MAX_SEED
-from .paths import check_output, output_paths
+from .conditions import condition_files, origin, read_conditions
+from .paths import check_kept, check_output, output_paths
 
 if TYPE_CHECKING:
     from ..gaussians import GaussianSplats
@@ -25,21 +26,26 @@ def run_generate(options: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError: saying what is wrong; before any file is written if the arguments are.
     """
-    paths = output_paths(options.output, options.prompts, options.count)
+    files = condition_files(options)
+    # Not the input's own name: a picture's would be that of the sheet, a part's that of the splats.
+    names = options.prompts or [f"{path.stem} object" for path in files.values()][:1]
+    paths = output_paths(options.output, names, options.count)
     for path in paths:
         check_output(path, SUPPORTED_SUFFIXES)
+        check_kept(path, files.values())
         if not options.no_sheet:
             check_output(path.with_suffix(".png"), (".png",))
+            check_kept(path.with_suffix(".png"), files.values())
     if options.seed + len(paths) - 1 > MAX_SEED:
         raise ValueError(f"--seed {options.seed}: too large for {len(paths)} objects")
     model = find_model(options.model)
+    conditions = read_conditions(files, options)
     pipe = load_pipeline(model, options.device)
-    prompts = [prompt for prompt in options.prompts for _ in range(options.count)]
-    for index, splats in enumerate(generate(pipe, prompts, options)):
+    prompts = [prompt for prompt in options.prompts or [None] for _ in range(options.count)]
+    for index, splats in enumerate(generate(pipe, prompts, conditions, options)):
         write_object(splats, paths[index], with_sheet=not options.no_sheet)
-        print(
-            f"{paths[index]}: {len(splats)} Gaussians, {prompts[index]!r}, seed {options.seed + index}", flush=True
-        )
+        made_of = origin(prompts[index], options)
+        print(f"{paths[index]}: {len(splats)} Gaussians, {made_of}, seed {options.seed + index}", flush=True)
 
 
 def find_model(name: str | None) -> Path | str:
@@ -87,13 +93,22 @@ def load_pipeline(model: Path | str, device: str | None) -> Any:
     return pipe
 
 
-def generate(pipe: Any, prompts: list[str], options: argparse.Namespace) -> Iterator[GaussianSplats]:
+def generate(
+    pipe: Any, prompts: Sequence[str | None], conditions: dict[str, Any], options: argparse.Namespace
+) -> Iterator[GaussianSplats]:
     """One object for each prompt, made from a seed of its own, so that none depends on its batch.
 
     Each is decoded when the one before has been written: an object that comes out empty loses no other's work.
 
+    Args:
+        pipe: a ``DiffGSPipeline``.
+        prompts: one text for each object, or None for each.
+        conditions: the pipeline's arguments that serve all objects.
+        options: those of the command.
+
     Raises:
-        EmptySurfaceError: naming the prompt and seed of an object that has no surface.
+        EmptySurfaceError: naming the origin and seed of an object that has no surface.
+        ValueError: before any object, if the pipeline cannot take a condition.
     """
     import torch
 
@@ -104,17 +119,20 @@ def generate(pipe: Any, prompts: list[str], options: argparse.Namespace) -> Iter
         "guidance_scale": options.guidance,
         "negative_prompt": options.negative_prompt,
     }
-    settings = {name: value for name, value in settings.items() if value is not None}
+    settings = {name: value for name, value in settings.items() if value is not None} | conditions
+    kept = [] if options.discard_input or "partial" not in conditions else [conditions["partial"]]
     for start in range(0, len(prompts), BATCH_SIZE):
         batch = prompts[start : start + BATCH_SIZE]
         seeds = range(options.seed + start, options.seed + start + len(batch))
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        latents = pipe(prompt=batch, generator=generators, output_type="latent", **settings).gaussians
-        for latent, prompt, seed, generator in zip(latents, batch, seeds, generators):
+        objects: dict[str, Any] = {"prompt": batch} if options.prompts else {"num_objects_per_prompt": len(batch)}
+        # Latents hold no Gaussians: the part's are kept when they are decoded.
+        made = pipe(generator=generators, output_type="latent", keep_input=False, **objects, **settings)
+        for latent, prompt, seed, generator in zip(made.gaussians, batch, seeds, generators):
             try:
-                yield from pipe.decode_latents(latent[None], options.num_gaussians, [generator])
+                yield from pipe.decode_latents(latent[None], options.num_gaussians, [generator], kept)
             except EmptySurfaceError as error:
-                raise EmptySurfaceError(f"{prompt!r}, seed {seed}: {error}") from error
+                raise EmptySurfaceError(f"{origin(prompt, options)}, seed {seed}: {error}") from error
 
 
 def write_object(splats: GaussianSplats, path: Path, *, with_sheet: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 MAX_SLUG_LENGTH = 60
@@ -27,8 +27,12 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
         raise PermissionError(f"output {path}: the folder {path.parent} is not writable")
 
 
-def check_input(path: Path, suffixes: Sequence[str]) -> None:
-    """A file of splats that is there.
+def check_input(path: Path, suffixes: Sequence[str] | None) -> None:
+    """A file that is there and has a known suffix.
+
+    Args:
+        path: the file.
+        suffixes: those that are known; None for any.
 
     Raises:
         ValueError: if the suffix is not one of ``suffixes``.
@@ -36,8 +40,14 @@ def check_input(path: Path, suffixes: Sequence[str]) -> None:
     """
     if not path.is_file():
         raise FileNotFoundError(f"input {path}: there is no such file")
-    if path.suffix.lower() not in suffixes:
+    if suffixes is not None and path.suffix.lower() not in suffixes:
         raise ValueError(f"input {path}: the suffix must be one of {', '.join(suffixes)}")
+
+
+def check_kept(output: Path, inputs: Iterable[Path]) -> None:
+    """Raises ValueError if writing ``output`` would replace one of ``inputs``, which are there."""
+    if output.exists() and any(output.samefile(one) for one in inputs):
+        raise ValueError(f"output {output}: is an input too and would be replaced; name another file with -o")
 
 
 def output_paths(output: str | None, prompts: Sequence[str], count: int) -> list[Path]:
@@ -45,7 +55,7 @@ def output_paths(output: str | None, prompts: Sequence[str], count: int) -> list
 
     Args:
         output: the file that was asked for; several objects are numbered from 1. None: named after the prompts.
-        prompts: what is generated.
+        prompts: what is generated, or what stands for it.
         count: objects for each prompt.
     """
     if output is not None:

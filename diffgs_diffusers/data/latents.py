@@ -2,7 +2,8 @@
 
 ``latents.json`` (format, settings, ``latents_mean`` and ``latents_std``) · ``metadata.jsonl`` (one
 :class:`LatentRecord` per line) · ``objects/<id>.safetensors``: ``mean`` [V, C, L] and, if asked for, ``logvar``,
-half precision, V versions of the object; the record is in the header too, so that a broken-off run can go on.
+half precision, and ``views`` [V, H, W, 3] uint8, of V versions of the object; the record is in the header too, so
+that a broken-off run can go on.
 """
 
 from __future__ import annotations
@@ -13,14 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ..io.atomic import atomic_write
-from .dataset import SampleKey
 
 FORMAT_VERSION = 1
 SETTINGS_NAME = "latents.json"
@@ -53,7 +52,13 @@ def latent_path(root: str | Path, object_id: str) -> Path:
     return Path(root) / "objects" / f"{object_id}.safetensors"
 
 
-def write_latents(root: str | Path, record: LatentRecord, mean: Tensor, logvar: Tensor | None = None) -> None:
+def write_latents(
+    root: str | Path,
+    record: LatentRecord,
+    mean: Tensor,
+    logvar: Tensor | None = None,
+    views: Tensor | None = None,
+) -> None:
     """Stores the latents of one object, whole or not at all.
 
     Args:
@@ -61,6 +66,7 @@ def write_latents(root: str | Path, record: LatentRecord, mean: Tensor, logvar: 
         record: with captions for each of the V versions.
         mean: [V, C, L] posterior means, not normalised.
         logvar: [V, C, L] posterior log variances.
+        views: [V, H, W, 3] uint8, a picture of each version.
 
     Raises:
         ValueError: if the captions do not fit the versions or a value does not fit half precision.
@@ -72,6 +78,8 @@ def write_latents(root: str | Path, record: LatentRecord, mean: Tensor, logvar: 
         tensors["logvar"] = logvar.half().contiguous()
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise ValueError(f"{record.id}: latents are not finite in half precision; check the VAE on this object.")
+    if views is not None:
+        tensors["views"] = views
     path = latent_path(root, record.id)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as stream:
@@ -79,7 +87,7 @@ def write_latents(root: str | Path, record: LatentRecord, mean: Tensor, logvar: 
 
 
 def read_latents(root: str | Path, object_id: str) -> tuple[LatentRecord, dict[str, Tensor]]:
-    """Record and half-precision tensors (``mean``, perhaps ``logvar``) of one object.
+    """Record and tensors (``mean``, perhaps ``logvar`` and ``views``) of one object.
 
     Raises:
         OSError: if the file is missing or damaged.
@@ -209,6 +217,17 @@ class LatentDataset:
             value = value + (0.5 * tensors["logvar"][version].float()).exp() * noise
         return (value - self.mean) / self.std
 
+    def view(self, index: int, version: int) -> Tensor:
+        """A picture of a version, [H, W, 3] uint8.
+
+        Raises:
+            ValueError: if the folder has none.
+        """
+        tensors = self._tensors[index]
+        if "views" not in tensors:
+            raise ValueError(f"{self.root} has no pictures: run encode_latents.py with --view_size.")
+        return tensors["views"][version]
+
 
 def read_latent_settings(root: str | Path) -> dict[str, Any]:
     """What ``latents.json`` holds; raises as :class:`LatentDataset`."""
@@ -221,42 +240,6 @@ def read_latent_settings(root: str | Path) -> dict[str, Any]:
             f"{path} has format {settings.get('format_version')}, this version reads format {FORMAT_VERSION}."
         )
     return settings
-
-
-class LatentSamples(torch.utils.data.Dataset):
-    """Training samples: a random version of an object and one of its captions; decided by the key alone.
-
-    Args:
-        latents: where they come from.
-        plain_caption_probability: how often the caption names no colour.
-        sample_posterior: draw from the posterior instead of taking its mean.
-    """
-
-    def __init__(
-        self, latents: LatentDataset, plain_caption_probability: float = 0.1, sample_posterior: bool = False
-    ) -> None:
-        self.latents = latents
-        self.plain_caption_probability = plain_caption_probability
-        self.sample_posterior = sample_posterior
-        self.captions = sorted({text for record in latents.records for text in all_captions(record)})
-        self._caption_ids = {text: i for i, text in enumerate(self.captions)}
-
-    def __len__(self) -> int:
-        return len(self.latents)
-
-    def __getitem__(self, key: SampleKey) -> dict[str, Any]:
-        """``latents`` [C, L] and ``caption``, an index into :attr:`captions`."""
-        generator = np.random.default_rng(key.seed)
-        record = self.latents.records[key.index]
-        version = int(generator.integers(len(record.captions)))
-        plain = bool(record.plain_captions) and generator.random() < self.plain_caption_probability
-        texts = record.plain_captions if plain else record.captions[version]
-        text = texts[int(generator.integers(len(texts)))]
-        noise = None
-        if self.sample_posterior:
-            drawn = generator.standard_normal(self.latents.latent_shape, dtype=np.float32)
-            noise = torch.from_numpy(drawn)
-        return {"latents": self.latents.latents(key.index, version, noise), "caption": self._caption_ids[text]}
 
 
 def all_captions(record: LatentRecord) -> list[str]:

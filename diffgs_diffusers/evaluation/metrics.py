@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ..functional.image_metrics import psnr
 
-__all__ = ["chamfer_distance", "psnr", "ssim"]
+__all__ = ["chamfer_distance", "f_score", "psnr", "ssim"]
+
+F_SCORE_DISTANCE = 0.02  # object units, about the spacing of 8k Gaussians
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
@@ -73,3 +75,19 @@ def chamfer_distance(points: np.ndarray, others: np.ndarray | cKDTree, points_tr
     forward = tree.query(points)[0].mean()
     backward = (points_tree or cKDTree(points)).query(tree.data)[0].mean()
     return float(forward + backward) / 2
+
+
+def f_score(points: cKDTree, others: cKDTree, distance: float = F_SCORE_DISTANCE) -> float:
+    """Harmonic mean of the shares of either set that lie near the other (Knapitsch et al. 2017).
+
+    Args:
+        points: tree over [N, 3], object units.
+        others: tree over [M, 3].
+        distance: what counts as near.
+
+    Returns:
+        in [0, 1].
+    """
+    precision = float((others.query(points.data)[0] <= distance).mean())
+    recall = float((points.query(others.data)[0] <= distance).mean())
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

@@ -54,6 +54,17 @@ def text_markdown(summary: Mapping[str, Any]) -> str:
     return markdown_table(["asked", "colour right", "category right", 'category right, "other" allowed'], rows)
 
 
+def conditions_markdown(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """The condition tables: a row for each condition, what was generated from it, and its baselines."""
+    metrics = {"psnr": "PSNR", "ssim": "SSIM", "chamfer": "Chamfer", "f_score": "F-score"}
+    rows = [
+        [f"{condition}: {name}", int(row["num_objects"]), *(row[metric] for metric in metrics)]
+        for condition, entries in table.items()
+        for name, row in entries.items()
+    ]
+    return markdown_table(["from", "objects", *metrics.values()], rows)
+
+
 def novelty_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
     """The novelty table: Chamfer distances to the nearest training object."""
     names = ("mean", "median", "p10", "min")

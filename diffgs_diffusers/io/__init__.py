@@ -1,7 +1,8 @@
-"""Splats on disk: one module per file format, chosen by the suffix of the file's name."""
+"""Splats and point clouds on disk: one module per file format, chosen by the suffix of the file's name."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,30 +10,35 @@ from typing import TYPE_CHECKING, Any
 from .atomic import atomic_write
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..gaussians import GaussianSplats
 
 SUPPORTED_SUFFIXES = (".ply", ".spz")
+POINT_SUFFIXES = (".ply", ".npy", ".xyz", ".txt")
 
 __all__ = [
+    "POINT_SUFFIXES",
     "SUPPORTED_SUFFIXES",
     "atomic_write",
     "check_suffix",
+    "load_points",
     "load_splats",
     "read_rasterize_mode",
     "save_splats",
 ]
 
 
-def check_suffix(path: str | Path) -> str:
-    """The suffix of a file that holds splats, in lower case.
+def check_suffix(path: str | Path, suffixes: Sequence[str] = SUPPORTED_SUFFIXES, content: str = "splats") -> str:
+    """The suffix of a file that holds ``content``, in lower case.
 
     Raises:
-        ValueError: listing the supported suffixes if this is not one.
+        ValueError: listing ``suffixes`` if this is not one of them.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in SUPPORTED_SUFFIXES:
+    if suffix not in suffixes:
         given = f"the suffix {suffix!r}" if suffix else "no suffix"
-        raise ValueError(f"{path}: has {given}; splats are stored as {', '.join(SUPPORTED_SUFFIXES)}.")
+        raise ValueError(f"{path}: has {given}; {content} are stored as {', '.join(suffixes)}.")
     return suffix
 
 
@@ -66,6 +72,21 @@ def load_splats(path: str | Path) -> GaussianSplats:
     """
     module, name = _module(path)
     return getattr(module, f"read_{name}")(path)
+
+
+def load_points(path: str | Path) -> tuple[Tensor, Tensor | None]:
+    """Reads a point cloud in the format of the file's suffix; see :func:`~diffgs_diffusers.io.points.read_points`.
+
+    Returns:
+        positions [N, 3] and RGB [N, 3] in [0, 1], or None for a file without colours; float32 on the CPU.
+
+    Raises:
+        ValueError: if the suffix is unknown or the file's content is wrong.
+        OSError: if it cannot be opened.
+    """
+    from .points import read_points
+
+    return read_points(path)
 
 
 def read_rasterize_mode(path: str | Path) -> str | None:

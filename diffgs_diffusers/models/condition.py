@@ -1,8 +1,8 @@
-"""Condition tokens of a batch, whatever they come from."""
+"""What the denoiser is told of a batch, wherever it comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,17 +11,26 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Condition:
-    """What the denoiser's cross-attention reads; fields in the order of its arguments.
+    """Tokens for the denoiser's cross-attention, and states of the places of the object.
 
     Args:
         states: [B, S, D] tokens.
         mask: [B, S] integer or bool, 0 for tokens that do not count; a row of zeros is "no condition".
         type_ids: [B, S] integer, each token's index into the denoiser's ``condition_types``.
+        aligned: [B, P, D] a state for each of the P positions of the denoiser's sequence; a row of zeros, as None,
+            is "no condition".
     """
 
     states: Tensor
     mask: Tensor
     type_ids: Tensor
+    aligned: Tensor | None = None
+
+    @staticmethod
+    def of_places(aligned: Tensor) -> Condition:
+        """States [B, P, D] of places, without tokens."""
+        none = torch.zeros(len(aligned), 0, dtype=torch.long, device=aligned.device)
+        return Condition(aligned.new_zeros(len(aligned), 0, aligned.shape[2]), none, none, aligned)
 
     @staticmethod
     def of_type(states: Tensor, type_id: int, mask: Tensor | None = None) -> Condition:
@@ -34,11 +43,11 @@ class Condition:
 
     def to(self, device: torch.device) -> Condition:
         """The same on another device."""
-        return Condition(self.states.to(device), self.mask.to(device), self.type_ids.to(device))
+        return self._each(lambda value: value.to(device))
 
     def repeat(self, count: int) -> Condition:
         """Every row ``count`` times in a row."""
-        return Condition(*(value.repeat_interleave(count, 0) for value in self._fields()))
+        return self._each(lambda value: value.repeat_interleave(count, 0))
 
     def expand(self, count: int) -> Condition:
         """A single row for all of ``count``, or as many rows as wanted already.
@@ -52,32 +61,47 @@ class Condition:
 
     def hidden(self, rows: Tensor | None = None) -> Condition:
         """ "No condition" in the rows [B] that are True (all of them if None), and in the same shape."""
-        hidden = torch.ones_like(self.mask, dtype=torch.bool) if rows is None else rows[:, None]
-        return Condition(self.states, self.mask * ~hidden, self.type_ids)
+        if rows is None:
+            rows = torch.ones(len(self), dtype=torch.bool, device=self.states.device)
+        aligned = None if self.aligned is None else self.aligned * ~rows[:, None, None]
+        return Condition(self.states, self.mask * ~rows[:, None], self.type_ids, aligned)
 
     def padded(self, length: int) -> Condition:
         """With tokens that do not count at the end, up to ``length`` of them."""
         extra = length - self.states.shape[1]
         pad = torch.nn.functional.pad
-        return Condition(
-            pad(self.states, (0, 0, 0, extra)), pad(self.mask, (0, extra)), pad(self.type_ids, (0, extra))
-        )
+        tokens = (pad(self.states, (0, 0, 0, extra)), pad(self.mask, (0, extra)), pad(self.type_ids, (0, extra)))
+        return Condition(*tokens, self.aligned)
 
     @staticmethod
     def joined(conditions: Sequence[Condition]) -> Condition:
-        """Several conditions of the same objects as one, token after token."""
-        return _cat(conditions, 1)
+        """Several conditions of the same objects as one, token after token; at most one tells of places."""
+        aligned = [one.aligned for one in conditions if one.aligned is not None]
+        if len(aligned) > 1:
+            raise ValueError("Only one condition can say what is at the places of an object.")
+        return Condition(*_cat(conditions, 1), *aligned)
 
     @staticmethod
     def stacked(conditions: Sequence[Condition]) -> Condition:
         """Conditions of several batches as those of one, the shorter ones padded."""
         longest = max(one.states.shape[1] for one in conditions)
-        return _cat([one.padded(longest) for one in conditions], 0)
+        known = next((one.aligned for one in conditions if one.aligned is not None), None)
+        aligned = None
+        if known is not None:
+            nothing = known.new_zeros(1, *known.shape[1:])
+            rows = (nothing.expand(len(one), -1, -1) if one.aligned is None else one.aligned for one in conditions)
+            aligned = torch.cat(list(rows))
+        return Condition(*_cat([one.padded(longest) for one in conditions], 0), aligned)
 
-    def _fields(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.states, self.mask, self.type_ids
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        aligned = None if self.aligned is None else change(self.aligned)
+        return Condition(change(self.states), change(self.mask), change(self.type_ids), aligned)
 
 
-def _cat(conditions: Sequence[Condition], dim: int) -> Condition:
-    parts = zip(*(one._fields() for one in conditions), strict=True)
-    return Condition(*(torch.cat(part, dim=dim) for part in parts))
+def _cat(conditions: Sequence[Condition], dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """States, masks and types joined along a dimension."""
+    return (
+        torch.cat([one.states for one in conditions], dim),
+        torch.cat([one.mask for one in conditions], dim),
+        torch.cat([one.type_ids for one in conditions], dim),
+    )

@@ -1,4 +1,4 @@
-"""Pictures, partial objects and point clouds as condition tokens of the denoiser (DiffGS, section 3.4)."""
+"""Pictures, partial objects and point clouds as conditions of the denoiser (DiffGS, section 3.4)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from ..functional.triplane import DEFAULT_PADDING
+from ..functional.triplane import DEFAULT_PADDING, planes_to_sequence
 from ..gaussians import GaussianSplats
 from .point_encoder import COLOR_GAIN, PointEncoder, num_point_features, point_features
 from .triplane import AxisExchange, PlaneAttention, PlanePositions, ResidualBlock2D
+from .unet_1d_blocks import zero_init
 
 NUM_FEATURES = num_point_features(0) + 2  # and whether shape and colour are known
+POINT_KINDS = ("partial", "points")  # some of an object's Gaussians, or points from all over its surface
 _COLORS = slice(10, 13)
 
 
@@ -40,22 +42,23 @@ def points_features(points: Tensor, colors: Tensor | None = None) -> Tensor:
 
 
 class ConditionEncoder(ModelMixin, ConfigMixin):
-    """Tokens of what is known of an object besides a text: some of its Gaussians, points of its surface, a picture.
+    """What is known of an object besides a text: some of its Gaussians, points of its surface, a picture.
 
-    Points are pooled on three planes as in the VAE's encoder, the planes are brought down to the resolution of the
-    tokens. Every cell gives a token, the empty ones too: that nothing was found there is known as well.
-    The states of a picture come from a frozen CLIP vision model and are only projected.
+    Points are pooled on three planes as in the VAE's encoder, and the planes are brought down to the denoiser's
+    sequence: every position gets a state, the empty ones too, as that nothing was found there is known as well.
+    A linear shortcut carries the means of the points' features there, without which hues were learned last.
+    The states of a picture come from a CLIP vision model and are only projected, for the cross-attention.
 
     Args:
-        cross_attention_dim: size of a token, that of the denoiser's condition.
+        cross_attention_dim: size of a state, that of the denoiser's condition.
         image_dim: size of the vision model's states; None for an encoder that takes no pictures.
         point_channels: width of the point encoder.
         point_resolution: cells along a side of the planes that points are pooled on.
         num_point_blocks: residual blocks of the point encoder.
         depth_bins: bins along each plane's normal in which points are counted; 0 for none.
-        token_resolution: tokens along a side of each plane, so 3 · token_resolution² of them.
+        resolution: positions along a side of each plane, so 3 · resolution² of them.
         channels: width of the plane encoder.
-        num_blocks: residual blocks at the tokens' resolution.
+        num_blocks: residual blocks at that resolution.
         num_attention_blocks: transformer blocks over all planes.
         num_points: points read at most; more are thinned, fewer repeated.
         padding: how far the planes reach beyond the unit box, as a fraction of its side.
@@ -73,20 +76,19 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         point_resolution: int = 32,
         num_point_blocks: int = 3,
         depth_bins: int = 16,
-        token_resolution: int = 8,
+        resolution: int = 8,
         channels: int = 128,
         num_blocks: int = 2,
         num_attention_blocks: int = 1,
-        num_points: int = 2048,
+        num_points: int = 4096,
         padding: float = DEFAULT_PADDING,
     ) -> None:
         super().__init__()
-        if point_resolution % token_resolution:
+        if point_resolution % resolution:
             raise ValueError(
-                f"`point_resolution` must be a multiple of `token_resolution`, got {point_resolution} and "
-                f"{token_resolution}."
+                f"`point_resolution` must be a multiple of `resolution`, got {point_resolution} and {resolution}."
             )
-        patch = point_resolution // token_resolution
+        patch = point_resolution // resolution
         self.point_encoder = PointEncoder(
             NUM_FEATURES, point_channels, point_resolution, num_point_blocks, padding, depth_bins
         )
@@ -95,12 +97,14 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         self.blocks = nn.ModuleList(
             nn.Sequential(AxisExchange(channels), ResidualBlock2D(channels)) for _ in range(num_blocks)
         )
-        self.positions = PlanePositions(channels, token_resolution)
+        self.positions = PlanePositions(channels, resolution)
+        self.kind_embedding = nn.Embedding(len(POINT_KINDS), channels)
         self.attention = nn.ModuleList(
             PlaneAttention(channels, max(1, channels // 32)) for _ in range(num_attention_blocks)
         )
         self.norm_out = nn.LayerNorm(channels)
         self.proj_out = nn.Linear(channels, cross_attention_dim)
+        self.shortcut = zero_init(nn.Linear(NUM_FEATURES, cross_attention_dim, bias=False))
         self.image_projection = (
             None
             if image_dim is None
@@ -141,18 +145,35 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             raise ValueError(f"Image states must have {self.config.image_dim} channels, got {states.shape[-1]}.")
         return self.image_projection(states.to(self.dtype))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Tokens of points.
+    def forward(self, features: Tensor, kinds: Tensor) -> Tensor:
+        """States of places.
 
         Args:
             features: [B, N, F] from :meth:`prepare_features`.
+            kinds: [B] integer, index into ``POINT_KINDS``.
 
         Returns:
-            [B, 3 · token_resolution², cross_attention_dim] tokens, plane after plane, row after row.
+            [B, 3 · resolution², cross_attention_dim], in the order of the latents: plane after plane, each along
+            the Z-order curve.
         """
         planes = self.point_encoder(features).to(self.conv_in.weight.dtype)
         hidden = self.positions(self.conv_in(self.fold(planes.flatten(0, 1))))
+        hidden = hidden + self.kind_embedding(kinds).repeat_interleave(3, 0)[:, :, None, None]
         for block in (*self.blocks, *self.attention):
             hidden = block(hidden)
-        tokens = hidden.unflatten(0, (-1, 3)).flatten(3).transpose(2, 3).flatten(1, 2)
-        return self.proj_out(self.norm_out(tokens))
+        states = self.proj_out(self.norm_out(_places(hidden)))
+        return states + self.shortcut(self._mean_features(planes).to(states.dtype))
+
+    def _mean_features(self, planes: Tensor) -> Tensor:
+        """[B, 3 · resolution², F] means of the given features over what lies at each place; 0 for nothing."""
+        given = planes.flatten(0, 1)[:, self.config.point_channels :]
+        patch = self.config.point_resolution // self.config.resolution
+        features, occupied = (
+            nn.functional.avg_pool2d(part, patch) for part in (given[:, :NUM_FEATURES], given[:, -1:])
+        )
+        return _places(features / occupied.clamp(min=1e-6))
+
+
+def _places(planes: Tensor) -> Tensor:
+    """[B·3, C, R, R] as [B, 3·R², C], in the order of the latents."""
+    return planes_to_sequence(planes.unflatten(0, (-1, 3))).transpose(1, 2)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class ResidualBlock1D(nn.Module):
@@ -150,7 +154,7 @@ class Upsample1D(nn.Module):
         return self.conv(hidden_states.repeat_interleave(2, dim=2))
 
 
-def zero_init(module: nn.Conv1d) -> nn.Conv1d:
+def zero_init(module: ModuleT) -> ModuleT:
     """Sets all parameters to zero and returns the module."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)

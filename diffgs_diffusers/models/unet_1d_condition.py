@@ -58,6 +58,7 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         attention_head_dim: Size of an attention head.
         cross_attention_dim: Size of a condition token (the hidden size of the text encoder).
         condition_types: Names of the kinds of condition, in the order of `encoder_type_ids`.
+        has_aligned_condition: Whether ``aligned_states`` can be given: what is known of each place of the object.
         time_embed_dim: Size of the timestep embedding; None: twice the channels of the first level.
         norm_num_groups: Groups of the group norms.
         dropout: Dropout in residual blocks and feed-forward parts.
@@ -82,7 +83,8 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         attention_levels: Sequence[bool] = (False, True, True),
         attention_head_dim: int = 64,
         cross_attention_dim: int = 256,
-        condition_types: Sequence[str] = ("text", "image", "partial"),
+        condition_types: Sequence[str] = ("text", "image"),
+        has_aligned_condition: bool = False,
         time_embed_dim: int | None = None,
         norm_num_groups: int = 32,
         dropout: float = 0.0,
@@ -110,6 +112,9 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         self.embedding_activation = nn.SiLU()
 
         self.conv_in = nn.Conv1d(in_channels * patch_size, channels[0], 3, padding=1)
+        self.aligned_projection = (
+            zero_init(nn.Linear(cross_attention_dim, channels[0], bias=False)) if has_aligned_condition else None
+        )
         self.position_embedding = nn.Parameter(0.02 * torch.randn(1, channels[0], sample_size // patch_size))
 
         levels = range(len(channels))
@@ -146,6 +151,7 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         encoder_hidden_states: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
         encoder_type_ids: Tensor | None = None,
+        aligned_states: Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet1DConditionOutput | tuple[Tensor]:
         """Predicts noise, clean latents or velocity.
@@ -156,6 +162,8 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
             encoder_hidden_states: Condition tokens [B, S, cross_attention_dim]; None: unconditional.
             encoder_attention_mask: [B, S], 1 (or True) for tokens to keep, 0 for those to ignore; None: keep all.
             encoder_type_ids: Index into ``condition_types`` per token, [B, S] integer; None: 0.
+            aligned_states: [B, L / patch_size, cross_attention_dim], added to the positions of the sequence, each
+                to its own (as in T2I-Adapter, Mou et al. 2023); rows of zeros, as None, say nothing.
             return_dict: Whether to return an output object or a tuple.
 
         Returns:
@@ -165,6 +173,7 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
             ValueError: If a shape does not fit the configuration or the other arguments.
         """
         self.check_inputs(sample, encoder_hidden_states, encoder_attention_mask, encoder_type_ids)
+        self.check_aligned(sample, aligned_states)
         embedding = self.time_embedding(self._project_timestep(timestep, sample))
         condition, bias, pooled = self.prepare_condition(
             sample, encoder_hidden_states, encoder_attention_mask, encoder_type_ids
@@ -173,6 +182,9 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         arguments = (embedding, condition, bias)
 
         hidden_states = self.conv_in(patchify(sample, self.config.patch_size)) + self.position_embedding
+        if aligned_states is not None and self.aligned_projection is not None:
+            added = self.aligned_projection(aligned_states.to(hidden_states.dtype))
+            hidden_states = hidden_states + added.transpose(1, 2)
         skips = []
         for level, layers in enumerate(_levels(self.down_layers)):
             for layer in layers:
@@ -249,6 +261,17 @@ class UNet1DConditionModel(ModelMixin, ConfigMixin):
         ):
             if value is not None and list(value.shape) != shape[:2]:
                 raise ValueError(f"{name} must be {shape[:2]} like the tokens, got {list(value.shape)}")
+
+    def check_aligned(self, sample: Tensor, aligned_states: Tensor | None) -> None:
+        """Raises ValueError when aligned states are not expected or have another shape."""
+        if aligned_states is None:
+            return
+        if self.aligned_projection is None:
+            raise ValueError("aligned_states need a denoiser with has_aligned_condition=True")
+        length = self.config.sample_size // self.config.patch_size
+        expected = [sample.shape[0], length, self.config.cross_attention_dim]
+        if list(aligned_states.shape) != expected:
+            raise ValueError(f"aligned_states must be {expected}, got {list(aligned_states.shape)}")
 
     def layers_by_length(self) -> list[tuple[list[UNetLayer1D], int]]:
         """All layers in groups, each with the length of the sequence that it works on."""

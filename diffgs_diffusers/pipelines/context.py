@@ -16,7 +16,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModel
 from ..functional.pictures import centered_on_white, load_picture
 from ..gaussians import GaussianSplats
 from ..models import Condition, ConditionEncoder
-from ..models.condition_encoder import points_features, splats_features
+from ..models.condition_encoder import POINT_KINDS, points_features, splats_features
 
 T = TypeVar("T")
 COLOR_TOLERANCE = 1e-3
@@ -72,7 +72,7 @@ def encode_context(
     image_processor: CLIPImageProcessor | None,
     device: torch.device,
 ) -> Condition | None:
-    """Tokens of a call's context for each of ``count`` objects; None if there is none."""
+    """The condition that a call's context makes for each of ``count`` objects; None if there is none."""
     found: list[Condition] = []
     if encoder is None:
         return None
@@ -86,8 +86,8 @@ def encode_context(
     }
     for name, rows in features.items():
         if rows:
-            tokens = encoder(encoder.prepare_features(rows))
-            found.append(Condition.of_type(tokens, condition_types.index(name)))
+            kinds = torch.full((len(rows),), POINT_KINDS.index(name), device=encoder.device)
+            found.append(Condition.of_places(encoder(encoder.prepare_features(rows), kinds)))
     return Condition.joined([one.expand(count) for one in found]) if found else None
 
 

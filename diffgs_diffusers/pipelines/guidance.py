@@ -44,4 +44,5 @@ def _denoise(unet: UNet1DConditionModel, sample: Tensor, timestep: Tensor, condi
     if condition is None:
         return unet(sample, timestep).sample.float()
     states = condition.states.to(unet.dtype)
-    return unet(sample, timestep, states, condition.mask, condition.type_ids).sample.float()
+    aligned = None if condition.aligned is None else condition.aligned.to(unet.dtype)
+    return unet(sample, timestep, states, condition.mask, condition.type_ids, aligned).sample.float()

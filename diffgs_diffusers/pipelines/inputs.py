@@ -118,26 +118,30 @@ def check_context(
     image_processor: Any,
     image_encoder: Any,
     condition_encoder: Any,
-    condition_types: list[str],
-    width: int,
+    unet: UNet1DConditionModel,
 ) -> None:
     """The pipeline can read what it was given, and a part leaves room for the rest.
 
     Raises:
         ValueError: naming the argument and what to do.
     """
+    config = unet.config
     for name in context.counts():
         models = {"condition_encoder": condition_encoder}
         if name == "image":
             models |= {"image_encoder": image_encoder, "image_processor": image_processor}
         missing = [f"`{model}`" for model, value in models.items() if value is None]
-        if missing or name not in condition_types:
+        known = "image" in config.condition_types if name == "image" else config.has_aligned_condition
+        if missing or not known:
             without = " and ".join(missing) or "that type of condition in its denoiser"
             raise ValueError(f"This pipeline takes no `{name}`: it has no {without}. Load a checkpoint that does.")
-        if condition_encoder.config.cross_attention_dim != width:
+        made = condition_encoder.config
+        sizes = [3 * made.resolution**2, made.cross_attention_dim]
+        expected = [config.sample_size // config.patch_size, config.cross_attention_dim]
+        if sizes != expected:
             raise ValueError(
-                f"The condition encoder's tokens have {condition_encoder.config.cross_attention_dim} channels and "
-                f"the denoiser expects {width}: use the one that it was trained with."
+                f"The condition encoder makes states {sizes} and the denoiser expects {expected}: use the one that "
+                "it was trained with."
             )
     largest = max((len(part) for part in context.parts), default=0)
     if keep_input and largest >= num_gaussians:

@@ -41,7 +41,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         text_encoder: CLIP text model; None for a pipeline that takes no text.
         image_processor: of the image encoder; None for a pipeline that takes no pictures.
         image_encoder: CLIP vision model; None for a pipeline that takes no pictures.
-        condition_encoder: makes tokens of pictures, parts and points; None for a pipeline that takes none.
+        condition_encoder: reads pictures, parts and points; None for a pipeline that takes none.
     """
 
     model_cpu_offload_seq = "text_encoder->image_encoder->condition_encoder->unet->vae"
@@ -281,7 +281,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             inputs.check_text_encoder(self.tokenizer, self.text_encoder, width)
 
         models = (self.image_processor, self.image_encoder, self.condition_encoder)
-        inputs.check_context(context, keep_input, num_gaussians, *models, list(config.condition_types), width)
+        inputs.check_context(context, keep_input, num_gaussians, *models, self.unet)
         if prompt is not None or prompt_embeds is not None:
             given["prompt"] = inputs.num_prompts(prompt, prompt_embeds)
         batch_size = inputs.common_count(given) * num_objects_per_prompt * (num_objects or 1)
@@ -345,13 +345,13 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
     def encode_context(
         self, context: Context, count: int, num_objects_per_prompt: int, device: torch.device
     ) -> Condition | None:
-        """Condition tokens of pictures, parts and points for each object of the batch; None if there are none.
+        """What pictures, parts and points say of each object of the batch; None if there are none.
 
         Args:
             context: what was given.
             count: P, how many conditions there are.
             num_objects_per_prompt: objects for each of them.
-            device: where the tokens are wanted.
+            device: where the condition is wanted.
         """
         types = list(self.unet.config.condition_types)
         models = (self.condition_encoder, self.image_encoder, self.image_processor)
@@ -379,7 +379,8 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
 
         Args:
             tensors: "latents" to start from, the texts' states and masks under the names that
-                :meth:`encode_prompt` returns (a callback may replace them), and "context", further tokens.
+                :meth:`encode_prompt` returns (a callback may replace them), and "context", the
+                condition of everything else.
             generator, eta, callback_on_step_end: as in :meth:`__call__`.
             callback_inputs: names of the tensors that the callback is given.
         """

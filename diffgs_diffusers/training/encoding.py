@@ -6,6 +6,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from ..data.augmentation import augment
 from ..data.captions import colors_in, compose_caption
-from ..data.dataset import GaussianObjectDataset, ObjectRecord, read_settings
+from ..data.dataset import GaussianObjectDataset, read_settings
 from ..data.latents import LatentRecord
+from ..data.object_views import random_view
 from ..gaussians import GaussianSplats
 from ..models import GaussianVAE
 
@@ -25,8 +27,6 @@ def object_versions(
     dataset: GaussianObjectDataset, index: int, num_augmentations: int, seed: int
 ) -> tuple[list[GaussianSplats], LatentRecord]:
     """The object as it is and `num_augmentations` changed versions.
-
-    Each version depends on (seed, id of the object, number of the version) alone, whatever else is encoded.
 
     Args:
         dataset: with the object.
@@ -37,21 +37,41 @@ def object_versions(
     Returns:
         1 + num_augmentations objects and their record.
     """
-    record, splats = dataset.records[index], dataset.splats(index)
-    material_ids = dataset.material_ids(index)
+    record = dataset.records[index]
     names = list(record.names) or [record.noun]
-    versions, captions = [splats], [_variants(record.caption, names, _generator(seed, record, 0))]
-    for number in range(1, num_augmentations + 1):
-        generator = _generator(seed, record, number)
-        changed, caption = augment(splats, record, material_ids, generator)
-        versions.append(changed)
+    versions, captions = [], []
+    for number in range(num_augmentations + 1):
+        splats, caption, generator = _version(dataset, index, number, seed)
+        versions.append(splats)
         captions.append(_variants(caption, names, generator))
     plain = [compose_caption(name, []) for name in names]
     return versions, LatentRecord(record.id, record.split, record.category, record.weight, captions, plain)
 
 
-def _generator(seed: int, record: ObjectRecord, number: int) -> np.random.Generator:
-    return np.random.default_rng((seed, zlib.crc32(record.id.encode()), number))
+def object_version(dataset: GaussianObjectDataset, index: int, number: int, seed: int) -> GaussianSplats:
+    """One of :func:`object_versions`: it depends on (seed, id of the object, number) alone."""
+    return _version(dataset, index, number, seed)[0]
+
+
+def version_views(versions: Sequence[GaussianSplats], record: LatentRecord, size: int, seed: int) -> Tensor:
+    """A picture of every version, [V, size, size, 3] uint8, each from another side."""
+    generators = (np.random.default_rng((seed, _entropy(record.id), number, 1)) for number in range(len(versions)))
+    return torch.stack([random_view(*pair) for pair in zip(versions, repeat(size), generators, strict=False)])
+
+
+def _version(
+    dataset: GaussianObjectDataset, index: int, number: int, seed: int
+) -> tuple[GaussianSplats, str, np.random.Generator]:
+    """A version, its caption, and the generator that goes on to word it."""
+    record = dataset.records[index]
+    generator = np.random.default_rng((seed, _entropy(record.id), number))
+    if number == 0:
+        return dataset.splats(index), record.caption, generator
+    return *augment(dataset.splats(index), record, dataset.material_ids(index), generator), generator
+
+
+def _entropy(object_id: str) -> int:
+    return zlib.crc32(object_id.encode())
 
 
 def _variants(caption: str, names: Sequence[str], generator: np.random.Generator) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ def diffusion_loss(
     encoder_hidden_states: Tensor | None = None,
     mask: Tensor | None = None,
     snr_gamma: float | None = None,
+    context: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Mean squared error of the denoiser's prediction (DDPM, equation 14; LDM, equation 3).
 
@@ -28,12 +31,15 @@ def diffusion_loss(
         encoder_hidden_states: Condition tokens [B, S, D]; None: unconditional.
         mask: [B, S], 1 for tokens to keep; a row of zeros is unconditional.
         snr_gamma: γ of min-SNR weighting; None: every timestep has weight 1.
+        context: What else is told; `unet` is then a
+            :class:`~diffgs_diffusers.training.conditioned_denoiser.ConditionedDenoiser`.
 
     Returns:
         ``loss`` to minimise, and ``mse`` without the weights.
     """
     noisy = scheduler.add_noise(latents, noise, timesteps)
-    prediction = unet(noisy, timesteps, encoder_hidden_states, mask).sample.float()
+    further = () if context is None else (context,)
+    prediction = unet(noisy, timesteps, encoder_hidden_states, mask, *further).sample.float()
     target = prediction_target(scheduler, latents, noise, timesteps)
     errors = (prediction - target.float()).square().flatten(1).mean(dim=1)
     weights = snr_weights(scheduler, timesteps, snr_gamma)
@@ -82,9 +88,3 @@ def sample_timesteps(scheduler: DDPMScheduler, batch_size: int, generator: torch
     parts = torch.arange(batch_size, device=device) + torch.rand(batch_size, generator=generator, device=device)
     number = scheduler.config.num_train_timesteps
     return (parts / batch_size * number).long().clamp(max=number - 1)
-
-
-def drop_conditions(mask: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Zeroes whole rows of a mask [B, S] with `probability`, for classifier-free guidance (Ho & Salimans 2022)."""
-    keep = torch.rand(len(mask), generator=generator, device=generator.device) >= probability
-    return mask * keep[:, None].to(mask.dtype)

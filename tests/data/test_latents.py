@@ -9,13 +9,11 @@ import torch
 from diffgs_diffusers.data.latents import (
     LatentDataset,
     LatentRecord,
-    LatentSamples,
     latent_path,
     read_latents,
     write_index,
     write_latents,
 )
-from diffgs_diffusers.training.sampling import SampleKey
 
 CHANNELS, LENGTH, VERSIONS = 3, 8, 4
 
@@ -31,12 +29,17 @@ def make_mean(seed: int, versions: int) -> torch.Tensor:
     return noise * torch.tensor([0.5, 2.0, 5.0])[:, None] + torch.tensor([1.0, -3.0, 0.0])[:, None]
 
 
+def make_views(versions: int) -> torch.Tensor:
+    return torch.arange(versions * 2 * 5 * 3, dtype=torch.uint8).view(versions, 2, 5, 3)
+
+
 @pytest.fixture
 def folder(tmp_path):
     records = [make_record("stool"), make_record("sofa"), make_record("bench", "validation")]
     for seed, record in enumerate(records):
         mean = make_mean(seed, len(record.captions))
-        write_latents(tmp_path, record, mean, torch.full_like(mean, -4.0))
+        views = make_views(VERSIONS) if record.id == "sofa" else None
+        write_latents(tmp_path, record, mean, torch.full_like(mean, -4.0), views)
     write_index(tmp_path, [record.id for record in records], {"seed": 0})
     return tmp_path
 
@@ -74,28 +77,11 @@ def test_posterior_noise_has_the_stored_variance(folder):
     torch.testing.assert_close(shift, torch.full_like(shift, float(np.exp(-2.0))), rtol=1e-3, atol=1e-3)
 
 
-def test_samples_depend_on_the_key_alone_and_pair_versions_with_their_captions(folder):
-    samples = LatentSamples(LatentDataset(folder), plain_caption_probability=0.25)
-    plain = 0
-    for seed in range(400):
-        item, again = samples[SampleKey(1, seed)], samples[SampleKey(1, seed)]
-        assert torch.equal(item["latents"], again["latents"])
-        assert item["caption"] == again["caption"]
-        caption = samples.captions[item["caption"]]
-        if caption == "a sofa":
-            plain += 1
-        elif "colour" in caption:
-            assert torch.equal(item["latents"], samples.latents.latents(1, int(caption[-1])))
-    assert plain / 400 == pytest.approx(0.25, abs=0.07)
-    assert len({samples[SampleKey(1, seed)]["latents"].sum().item() for seed in range(50)}) == VERSIONS
-
-
-def test_sampling_the_posterior_changes_latents_by_the_key(folder):
-    samples = LatentSamples(LatentDataset(folder), sample_posterior=True)
-    first = samples[SampleKey(0, 1)]["latents"]
-    assert torch.equal(first, samples[SampleKey(0, 1)]["latents"])
-    means = [samples.latents.latents(0, v) for v in range(VERSIONS)]
-    assert 0 < min((first - mean).abs().max().item() for mean in means) < 2
+def test_pictures_of_versions_are_read_back_where_there_are_any(folder):
+    dataset = LatentDataset(folder)
+    assert torch.equal(dataset.view(1, 2), make_views(VERSIONS)[2])
+    with pytest.raises(ValueError, match=r"has no pictures: run encode_latents\.py with --view_size"):
+        dataset.view(0, 0)
 
 
 def test_an_unfinished_folder_is_refused(tmp_path):
@@ -133,4 +119,4 @@ def test_posterior_noise_needs_log_variances(tmp_path):
     write_latents(tmp_path, make_record("stool"), make_mean(0, VERSIONS))
     write_index(tmp_path, ["stool"], {})
     with pytest.raises(ValueError, match="--save_logvar"):
-        LatentSamples(LatentDataset(tmp_path), sample_posterior=True)[SampleKey(0, 0)]
+        LatentDataset(tmp_path).latents(0, 0, torch.zeros(CHANNELS, LENGTH))

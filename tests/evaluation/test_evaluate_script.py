@@ -41,6 +41,20 @@ def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: py
         assert sheet.size == (8 * 96, 96)
 
 
+def test_condition_tables(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*arguments, "--tables", "conditions"])
+    table = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["conditions"]
+    assert list(table) == ["image", "partial", "points"]
+    for rows in table.values():
+        assert len(rows) == 3
+        for row in rows.values():
+            assert row["num_objects"] + row["num_empty"] == 1
+            assert row["num_empty"] or (0 <= row["f_score"] <= 1 and row["chamfer"] >= 0 and row["psnr"] > 3)
+    assert "| partial: the part alone | 1 |" in capsys.readouterr().out
+    with Image.open(tmp_path / "pictures" / "partial.png") as sheet:
+        assert sheet.size == (4 * 96, 96)
+
+
 @pytest.mark.parametrize(
     ("words", "message"), [(["--tables", "vae,speed"], "unknown speed"), (["--num_samples", "0"], "at least 1")]
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from diffgs_diffusers.evaluation.metrics import chamfer_distance, psnr, ssim
+from diffgs_diffusers.evaluation.metrics import chamfer_distance, f_score, psnr, ssim
 
 
 def noise(seed: int, *shape: int) -> torch.Tensor:
@@ -76,3 +76,12 @@ def test_chamfer_is_the_mean_of_both_directions() -> None:
     points, others = np.zeros((1, 3)), np.array([[1.0, 0, 0], [3.0, 0, 0]])
     assert chamfer_distance(points, others) == pytest.approx((1 + (1 + 3) / 2) / 2)
     assert math.isclose(chamfer_distance(points, others), chamfer_distance(others, points))
+
+
+def test_f_score_of_known_overlap() -> None:
+    points = np.stack([np.arange(10.0), np.zeros(10), np.zeros(10)], axis=1)
+    near, far = (points + np.array([0, offset, 0]) for offset in (0.019, 0.021))
+    assert f_score(cKDTree(points), cKDTree(near)) == 1
+    assert f_score(cKDTree(points), cKDTree(far)) == 0
+    # All that is there is right, half of all is there.
+    assert f_score(cKDTree(points[:5]), cKDTree(points)) == pytest.approx(2 / 3)

@@ -35,3 +35,19 @@ def test_rows_are_hidden_and_repeated():
     assert len(tokens(1, 3).expand(4)) == 4
     with pytest.raises(ValueError, match="2 rows for a batch of 3"):
         condition.expand(3)
+
+
+def test_states_of_places_are_joined_with_tokens_and_stacked_with_nothing():
+    places = torch.randn(2, 6, 4)
+    condition = Condition.joined([tokens(2, 3), Condition.of_places(places)])
+    assert condition.states.shape == (2, 3, 4)
+    assert torch.equal(condition.aligned, places)
+    stacked = Condition.stacked([tokens(1, 5), condition])
+    assert stacked.aligned.shape == (3, 6, 4)
+    assert not stacked.aligned[0].any()
+    assert torch.equal(stacked.aligned[1:], places)
+    assert not condition.hidden().aligned.any()
+    assert not Condition.of_places(places).hidden().aligned.any()  # there are no tokens whose mask says how many
+    assert torch.equal(condition.repeat(2).aligned, places[[0, 0, 1, 1]])
+    with pytest.raises(ValueError, match="Only one condition"):
+        Condition.joined([condition, condition])

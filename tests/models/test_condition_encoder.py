@@ -17,10 +17,11 @@ SIZES = {
     "point_channels": 8,
     "point_resolution": 8,
     "depth_bins": 4,
-    "token_resolution": 4,
+    "resolution": 4,
     "channels": 16,
     "num_points": 64,
 }
+KIND = torch.zeros(1, dtype=torch.long)
 
 
 def encoder(**changes) -> ConditionEncoder:
@@ -39,15 +40,16 @@ def test_points_are_gaussians_of_which_less_is_known():
     assert [one[:, -2:].unique(dim=0).tolist() for one in (known, colored, bare)] == [[[1, 1]], [[0, 1]], [[0, 0]]]
 
 
-def test_tokens_are_one_per_cell_and_do_not_depend_on_order_or_batch():
+def test_states_are_one_per_place_and_do_not_depend_on_order_or_batch():
     model = encoder()
     objects = [splats_features(sphere_splats(64)), splats_features(random_splats(64))]
     features = model.prepare_features(objects)
     assert features.shape == (2, 64, NUM_FEATURES)
     with torch.no_grad():
-        tokens = model(features)
-        turned = model(features.flip(1))
-        alone = model(features[1:])
+        kinds = torch.tensor([0, 1])
+        tokens = model(features, kinds)
+        turned = model(features.flip(1), kinds)
+        alone = model(features[1:], kinds[1:])
     assert tokens.shape == (2, 3 * 16, 24)
     torch.testing.assert_close(tokens, turned, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(tokens[1:], alone, atol=1e-5, rtol=1e-4)
@@ -58,7 +60,7 @@ def test_tokens_are_one_per_cell_and_do_not_depend_on_order_or_batch():
 def test_any_number_of_points_is_read(count):
     model = encoder()
     with torch.no_grad():
-        assert model(model.prepare_features([points_features(torch.rand(count, 3) - 0.5)])).isfinite().all()
+        assert model(model.prepare_features([points_features(torch.rand(count, 3) - 0.5)]), KIND).isfinite().all()
 
 
 def test_no_point_is_refused():
@@ -67,7 +69,7 @@ def test_no_point_is_refused():
 
 
 def test_resolutions_must_divide():
-    with pytest.raises(ValueError, match="multiple of `token_resolution`"):
+    with pytest.raises(ValueError, match="multiple of `resolution`"):
         encoder(point_resolution=10)
 
 
@@ -76,12 +78,13 @@ def test_saved_and_loaded_it_says_the_same(tmp_path):
     model.save_pretrained(tmp_path)
     features = model.prepare_features([splats_features(sphere_splats(100))])
     with torch.no_grad():
-        torch.testing.assert_close(ConditionEncoder.from_pretrained(tmp_path)(features), model(features))
+        loaded = ConditionEncoder.from_pretrained(tmp_path)
+        torch.testing.assert_close(loaded(features, KIND), model(features, KIND))
 
 
 def test_every_parameter_learns():
     model = encoder().train()
-    model(model.prepare_features([splats_features(random_splats(64))])).square().sum().backward()
+    model(model.prepare_features([splats_features(random_splats(64))]), KIND).square().sum().backward()
     for layer in model.modules():  # those start at zero and learn first, what lies behind them from then on
         if isinstance(layer, torch.nn.Linear) and not layer.weight.any():
             assert layer.weight.grad.any()

@@ -91,11 +91,33 @@ def test_output_depends_on_every_condition_token_and_on_its_type():
         # The tokens are normalised: reversing changes them where scaling would not.
         changed[:, token] = changed[:, token].flip(-1)
         assert difference(unet(**{**inputs, "encoder_hidden_states": changed}).sample, base) > 1e-4
-    for type_id in (1, 2):
-        types = torch.full((2, 3), type_id)
-        assert difference(unet(**inputs, encoder_type_ids=types).sample, base) > 1e-5
+    types = torch.ones(2, 3, dtype=torch.long)
+    assert difference(unet(**inputs, encoder_type_ids=types).sample, base) > 1e-5
     zeros = torch.zeros(2, 3, dtype=torch.long)
     assert torch.equal(unet(**inputs, encoder_type_ids=zeros).sample, base)
+
+
+@torch.no_grad()
+def test_aligned_states_are_added_to_their_own_position_and_zeros_say_nothing():
+    unet = make_unet(has_aligned_condition=True, patch_size=2, attention_levels=(False, False))
+    inputs, states = make_inputs(), torch.zeros(2, 8, 12)
+    base = unet(**inputs).sample
+    assert torch.equal(unet(**inputs, aligned_states=states).sample, base)
+    states[0, 7] = 1.0
+    changed = (unet(**inputs, aligned_states=states).sample - base).abs().amax(dim=1)
+    assert changed[0, 14:].min() > 1e-3 > changed[0, :2].max() + changed[1].max()
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "message"),
+    [
+        ({}, (2, 16, 12), "has_aligned_condition=True"),
+        ({"has_aligned_condition": True}, (2, 8, 12), r"\[2, 16, 12\]"),
+    ],
+)
+def test_aligned_states_that_do_not_fit_are_refused(options, shape, message):
+    with pytest.raises(ValueError, match=message):
+        make_unet(**options)(**make_inputs(), aligned_states=torch.zeros(shape))
 
 
 @torch.no_grad()

@@ -10,10 +10,12 @@ import torch
 from diffgs_diffusers.data.captions import colors_in
 from diffgs_diffusers.data.dataset import GaussianObjectDataset
 from diffgs_diffusers.data.latents import LatentDataset, latent_path, read_latents
+from diffgs_diffusers.functional.spherical_harmonics import sh0_to_rgb
 from diffgs_diffusers.models import GaussianVAE
-from diffgs_diffusers.training.encoding import object_versions, weights_digest
+from diffgs_diffusers.training.encoding import object_version, object_versions, version_views, weights_digest
 
 AUGMENTATIONS = 3
+VIEW_SIZE = 16
 
 
 @pytest.fixture
@@ -73,6 +75,7 @@ def test_the_vae_learns_its_statistics_and_keeps_its_weights(encode_latents, wor
 
 
 def test_a_stopped_run_goes_on_to_the_same_result(encode_latents, words, tmp_path):
+    words = [*words, f"--view_size={VIEW_SIZE}"]
     encode_latents.main(words)
     whole = tmp_path / "latents"
     shutil.copytree(whole, tmp_path / "copy")
@@ -91,6 +94,8 @@ def test_other_settings_or_another_vae_need_another_folder(encode_latents, words
     encode_latents.main(words)
     with pytest.raises(ValueError, match="num_augmentations was 3, is 5"):
         encode_latents.main([*words, "--num_augmentations=5"])
+    with pytest.raises(ValueError, match="view_size was 0, is 16"):
+        encode_latents.main([*words, f"--view_size={VIEW_SIZE}"])
     vae = GaussianVAE.from_pretrained(vae_folder)
     torch.nn.init.ones_(next(vae.parameters()))
     vae.save_pretrained(str(vae_folder))
@@ -101,7 +106,6 @@ def test_other_settings_or_another_vae_need_another_folder(encode_latents, words
 def test_captions_of_versions_name_the_colours_of_versions(dataset_folder):
     """The single material's colour is read off the version's Gaussians and must be named in all its captions."""
     from diffgs_diffusers.data.colors import nearest_color_name
-    from diffgs_diffusers.functional.spherical_harmonics import sh0_to_rgb
 
     versions, record = object_versions(GaussianObjectDataset(dataset_folder), 0, 20, seed=0)
     assert len(versions) == len(record.captions) == 21
@@ -129,6 +133,49 @@ def test_versions_depend_on_the_object_and_the_seed_alone(dataset_folder):
     assert not torch.equal(few[2].means, other[2].means)
 
 
+def test_one_version_is_that_of_all_versions(dataset_folder):
+    dataset = GaussianObjectDataset(dataset_folder)
+    for index in range(2):
+        versions, _ = object_versions(dataset, index, AUGMENTATIONS, seed=7)
+        for number in reversed(range(1 + AUGMENTATIONS)):
+            alone = object_version(dataset, index, number, seed=7)
+            assert torch.equal(alone.to_tensor(), versions[number].to_tensor())
+    assert len({version.means.sum().item() for version in versions}) == 1 + AUGMENTATIONS
+
+
+def test_pictures_show_their_versions(encode_latents, words, tmp_path, dataset_folder):
+    encode_latents.main([*words, f"--view_size={VIEW_SIZE}"])
+    dataset, train = GaussianObjectDataset(dataset_folder), LatentDataset(tmp_path / "latents")
+    seen = []
+    for index in range(len(train)):
+        for version in range(1 + AUGMENTATIONS):
+            view = train.view(index, version)
+            assert view.shape == (VIEW_SIZE, VIEW_SIZE, 3)
+            assert view.dtype == torch.uint8
+            seen.append(view)
+            # On white, whatever lies before it takes away what its colour lacks.
+            lacking = 255 - view.float().flatten(0, 1).mean(dim=0)
+            expected = 1 - sh0_to_rgb(object_version(dataset, index, version, seed=0).sh0[:, 0]).mean(dim=0)
+            assert torch.cosine_similarity(lacking, expected, dim=0) > 0.99
+    assert len(torch.stack(seen).flatten(1).unique(dim=0)) == len(seen)
+    assert LatentDataset(tmp_path / "latents", "validation").view(0, 0).shape == (VIEW_SIZE, VIEW_SIZE, 3)
+
+
+def test_without_a_size_no_pictures_are_stored(encode_latents, words, tmp_path):
+    encode_latents.main(words)
+    assert read_latents(tmp_path / "latents", "chair_0")[1].keys() == {"mean", "logvar"}
+
+
+def test_a_picture_depends_on_its_version_and_the_seed_alone(dataset_folder):
+    versions, record = object_versions(GaussianObjectDataset(dataset_folder), 1, AUGMENTATIONS, seed=7)
+    views = version_views(versions, record, VIEW_SIZE, seed=7)
+    assert torch.equal(version_views(versions[:2], record, VIEW_SIZE, seed=7), views[:2])
+    assert not torch.equal(version_views(versions[:2], record, VIEW_SIZE, seed=8), views[:2])
+    # The same object twice is seen from two sides.
+    twice = version_views([versions[0]] * 2, record, VIEW_SIZE, seed=7)
+    assert not torch.equal(twice[0], twice[1])
+
+
 @pytest.mark.parametrize(
     ("caption", "names", "colors"),
     [
@@ -142,7 +189,7 @@ def test_colours_of_a_caption(caption, names, colors):
     assert colors_in(caption, names) == colors
 
 
-@pytest.mark.parametrize("extra", ["--num_augmentations=-1", "--batch_size=0"])
+@pytest.mark.parametrize("extra", ["--num_augmentations=-1", "--batch_size=0", "--view_size=-1"])
 def test_bad_arguments_end_with_code_2(encode_latents, words, extra):
     with pytest.raises(SystemExit) as stopped:
         encode_latents.main([*words, extra])

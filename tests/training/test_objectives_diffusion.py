@@ -6,12 +6,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from diffgs_diffusers.training.objectives_diffusion import (
-    diffusion_loss,
-    drop_conditions,
-    sample_timesteps,
-    snr_weights,
-)
+from diffgs_diffusers.training.objectives_diffusion import diffusion_loss, sample_timesteps, snr_weights
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
@@ -77,6 +72,20 @@ def test_a_perfect_model_has_no_loss_and_sees_the_noisy_latents(prediction_type,
     assert seen["mask"] is mask
 
 
+def test_what_else_is_told_reaches_the_model(tensors):
+    context, seen = {"keep": torch.ones(4, dtype=torch.bool)}, []
+
+    def told(sample, timestep, *conditions):
+        seen.append(conditions)
+        return SimpleNamespace(sample=tensors["noise"])
+
+    for given in (context, None):
+        diffusion_loss(told, make_scheduler("epsilon"), **tensors, context=given)
+    # A bare denoiser takes no fifth argument.
+    assert [len(conditions) for conditions in seen] == [3, 2]
+    assert seen[0][2] is context
+
+
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 def test_min_snr_counts_the_error_of_the_clean_latents(prediction_type, tensors):
     """Whatever is predicted, the loss is the mean of min(SNR, γ) · |x₀ error|²."""
@@ -121,13 +130,3 @@ def test_timesteps_cover_the_schedule_evenly():
     assert drawn.min() == 0
     assert drawn.max() == 999
     assert (drawn % 100).float().mean().item() == pytest.approx(49.5, abs=2)
-
-
-def test_conditions_are_dropped_by_the_row():
-    mask = torch.tensor([[1, 1, 0]]).repeat(4000, 1)
-    dropped = drop_conditions(mask, 0.1, torch.Generator().manual_seed(0))
-    kept = dropped.sum(1)
-    assert set(kept.tolist()) == {0, 2}
-    assert (kept == 0).float().mean().item() == pytest.approx(0.1, abs=0.02)
-    assert torch.equal(drop_conditions(mask, 0.0, torch.Generator()), mask)
-    assert not drop_conditions(mask, 1.0, torch.Generator()).any()

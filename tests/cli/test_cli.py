@@ -20,17 +20,8 @@ from diffgs_diffusers.cli.paths import output_paths
 from diffgs_diffusers.extraction import EmptySurfaceError
 from diffgs_diffusers.io import load_splats, read_rasterize_mode, save_splats
 from tests.factories import random_splats
-from tests.tiny_models import tiny_pipeline
 
 QUICK = ["--steps", "2", "--num-gaussians", "32"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved pipeline of tiny components."""
-    folder = tmp_path_factory.mktemp("model")
-    tiny_pipeline(folder / "vocabulary").save_pretrained(folder / "pipeline")
-    return folder / "pipeline"
 
 
 @pytest.fixture
@@ -38,25 +29,6 @@ def splats_file(tmp_path: Path) -> Path:
     path = tmp_path / "splats.ply"
     save_splats(random_splats(200, 1), path)
     return path
-
-
-@pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """A function that runs a command which must fail with one line on stderr and exit code 2; returns the line."""
-
-    def run(*arguments: object) -> str:
-        try:
-            code = main([str(one) for one in arguments])
-        except SystemExit as exit_:  # argparse leaves this way
-            code = exit_.code
-        captured = capsys.readouterr()
-        assert code == 2
-        assert captured.out == ""
-        assert captured.err.startswith("diffgs: error: ")
-        assert captured.err.count("\n") == 1
-        return captured.err
-
-    return run
 
 
 def test_generate_writes_exactly_what_was_asked_for(

@@ -1,0 +1,170 @@
+"""The condition tables: objects that were held out, generated from a picture, from a part, and from points.
+
+Each is put beside what needs no generation: the training object that fits the condition best, a random one, the
+part itself, or the VAE's own reconstruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from ..cameras import Cameras
+from ..data.condition_samples import scanned_points
+from ..data.object_views import picture, random_camera
+from ..data.partial import one_chunk
+from ..extraction import EmptySurfaceError, reconstruct_gaussians
+from ..gaussians import GaussianSplats
+from ..pipelines import DiffGSPipeline
+from .metrics import chamfer_distance, f_score
+from .novelty import ReferenceSet, surface_points, visible_centers
+from .reconstruction import compare
+from .views import evaluation_cameras, render_on_white
+
+CONDITIONS = ("image", "partial", "points")
+NUM_POINTS = 10_000
+_VIEW_SIZE = 64  # pixels, at which training objects are compared with a picture
+
+
+@dataclass(frozen=True)
+class ConditionScores:
+    """How like the true object one is.
+
+    Args:
+        psnr: dB, mean over eight views.
+        ssim: 1 for equal images.
+        chamfer: object units, as :func:`~diffgs_diffusers.evaluation.metrics.chamfer_distance`.
+        f_score: in [0, 1], as :func:`~diffgs_diffusers.evaluation.metrics.f_score`.
+    """
+
+    psnr: float
+    ssim: float
+    chamfer: float
+    f_score: float
+
+
+class ConditionJudge:
+    """Generates from conditions of held-out objects and scores what comes out.
+
+    Args:
+        pipe: the pipeline.
+        train: the training objects, for the baselines.
+        num_gaussians: of each generated object.
+        seed: of conditions and noise.
+        options: further arguments of the pipeline's call.
+    """
+
+    def __init__(
+        self,
+        pipe: DiffGSPipeline,
+        train: Sequence[GaussianSplats],
+        num_gaussians: int,
+        seed: int = 0,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.pipe, self.train, self.num_gaussians, self.seed = pipe, train, num_gaussians, seed
+        self.options = dict(options or {})
+        self.references = ReferenceSet([surface_points(one) for one in train])
+        self.cameras = evaluation_cameras(256)
+
+    def objects(self, condition: str, truth: GaussianSplats, number: int) -> dict[str, GaussianSplats | None]:
+        """What is made from a condition of one object, and the baselines.
+
+        Args:
+            condition: of ``CONDITIONS``.
+            truth: the fitted object.
+            number: of the object, for its random numbers.
+
+        Returns:
+            "generated" first; None where nothing came out.
+        """
+        generator = np.random.default_rng((self.seed, number))
+        makers: dict[str, Callable[..., Iterator[tuple[str, GaussianSplats | None]]]] = {
+            "image": self._from_image,
+            "partial": self._from_part,
+            "points": self._from_points,
+        }
+        return dict(makers[condition](truth, number, generator))
+
+    def scores(
+        self, objects: Mapping[str, GaussianSplats | None], truth: GaussianSplats
+    ) -> dict[str, ConditionScores | None]:
+        """Scores of :meth:`objects` against the true one."""
+        target = render_on_white(truth, self.cameras)
+        return {name: None if made is None else self._score(made, truth, target) for name, made in objects.items()}
+
+    def _from_image(
+        self, truth: GaussianSplats, number: int, generator: np.random.Generator
+    ) -> Iterator[tuple[str, GaussianSplats | None]]:
+        camera = random_camera(128, generator)
+        yield "generated", self._generate(number, image=picture(truth, camera))
+        yield "nearest in the picture", self.train[self._nearest_in_view(truth, camera)]
+        yield "a random training object", self.train[int(generator.integers(len(self.train)))]
+
+    def _from_part(
+        self, truth: GaussianSplats, number: int, generator: np.random.Generator
+    ) -> Iterator[tuple[str, GaussianSplats | None]]:
+        part = truth.select(one_chunk(truth, generator))
+        made = self._generate(number, partial=part)
+        if made is not None and not torch.equal(made.means[: len(part)], part.means):
+            raise RuntimeError("The completion does not begin with its input.")
+        yield "generated", made
+        yield "the part alone", part
+        yield "nearest to the part", self.train[self._nearest_to_part(part)]
+
+    def _from_points(
+        self, truth: GaussianSplats, number: int, generator: np.random.Generator
+    ) -> Iterator[tuple[str, GaussianSplats | None]]:
+        points, colors = scanned_points(truth, NUM_POINTS, generator)
+        yield "generated", self._generate(number, points=torch.cat([points, colors], dim=1))
+        try:
+            yield "the VAE's reconstruction", reconstruct_gaussians(self.pipe.vae, truth, self.num_gaussians)
+        except EmptySurfaceError:
+            yield "the VAE's reconstruction", None
+        yield "nearest training object", self.train[self.references.nearest(surface_points(truth)).index]
+
+    def _generate(self, number: int, **condition: Any) -> GaussianSplats | None:
+        generator = torch.Generator().manual_seed(self.seed + number)
+        largest = max(self.num_gaussians, 2 * len(condition["partial"]) if "partial" in condition else 0)
+        options: dict[str, Any] = {**condition, **self.options, "return_dict": False}
+        try:
+            ((made,),) = self.pipe(num_gaussians=largest, generator=generator, **options)
+        except EmptySurfaceError:
+            return None
+        return made.to("cpu")
+
+    def _nearest_in_view(self, truth: GaussianSplats, camera: Cameras) -> int:
+        """The training object that looks most like it from where the picture was taken."""
+        small = camera.resized(_VIEW_SIZE, _VIEW_SIZE)
+        seen = render_on_white(truth, small)
+        errors = [float((render_on_white(one, small) - seen).square().mean()) for one in self.train]
+        return int(np.argmin(errors))
+
+    def _nearest_to_part(self, part: GaussianSplats) -> int:
+        """The training object whose surface lies nearest to the part's Gaussians."""
+        centers = visible_centers(part)
+        return int(np.argmin([tree.query(centers)[0].mean() for tree in self.references.trees]))
+
+    def _score(self, made: GaussianSplats, truth: GaussianSplats, target: Tensor) -> ConditionScores:
+        images = compare(made, target, self.cameras)
+        ours, theirs = visible_centers(made), visible_centers(truth)
+        trees = cKDTree(ours), cKDTree(theirs)
+        distance = chamfer_distance(ours, trees[1], trees[0])
+        return ConditionScores(images.psnr, images.ssim, distance, f_score(*trees))
+
+
+def condition_summary(objects: Sequence[Mapping[str, ConditionScores | None]]) -> dict[str, dict[str, float]]:
+    """Means over objects, for each row of a table, and how many came out empty."""
+    rows: dict[str, dict[str, float]] = {}
+    for name in objects[0] if objects else ():
+        made = [asdict(one[name]) for one in objects if one[name] is not None]  # type: ignore[arg-type]
+        rows[name] = {"num_objects": len(made), "num_empty": len(objects) - len(made)}
+        for metric in ("psnr", "ssim", "chamfer", "f_score"):
+            rows[name][metric] = float(np.mean([values[metric] for values in made])) if made else float("nan")
+    return rows
