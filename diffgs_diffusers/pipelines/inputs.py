@@ -133,8 +133,8 @@ def check_context(
         missing = [f"`{model}`" for model, value in models.items() if value is None]
         known = "image" in config.condition_types if name == "image" else config.has_aligned_condition
         if missing or not known:
-            without = " and ".join(missing) or "that type of condition in its denoiser"
-            raise ValueError(f"This pipeline takes no `{name}`: it has no {without}. Load a checkpoint that does.")
+            why = f"it has no {' and '.join(missing)}" if missing else "its denoiser knows none"
+            raise ValueError(f"This pipeline takes no `{name}`: {why}. Load a checkpoint that does.")
         made = condition_encoder.config
         sizes = [3 * made.resolution**2, made.cross_attention_dim]
         expected = [config.sample_size // config.patch_size, config.cross_attention_dim]

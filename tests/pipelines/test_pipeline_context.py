@@ -144,10 +144,11 @@ def test_a_pipeline_without_the_models_says_so(pipe: DiffGSPipeline, name: str) 
         pipe(**{name: CONDITIONS[name]})
 
 
-def test_a_denoiser_that_does_not_know_a_type_is_named(pipe: DiffGSPipeline) -> None:
-    pipe.unet.register_to_config(condition_types=("text",))
-    with pytest.raises(ValueError, match="that type of condition in its denoiser"):
-        pipe(points=CLOUD)
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_a_denoiser_that_does_not_know_a_type_is_named(pipe: DiffGSPipeline, name: str) -> None:
+    pipe.unet.register_to_config(condition_types=("text",), has_aligned_condition=False)
+    with pytest.raises(ValueError, match=f"takes no `{name}`: its denoiser knows none"):
+        pipe(**{name: CONDITIONS[name]})
 
 
 def test_pictures_need_an_image_encoder(pipe: DiffGSPipeline) -> None:
