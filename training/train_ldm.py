@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPV
 from diffgs_diffusers.data.condition_samples import ConditionShares, LatentSamples, VersionSplats, collate
 from diffgs_diffusers.data.dataset import GaussianObjectDataset
 from diffgs_diffusers.data.latents import LatentDataset
+from diffgs_diffusers.gaussians import GaussianSplats
 from diffgs_diffusers.models import ConditionEncoder, GaussianVAE, UNet1DConditionModel
 from diffgs_diffusers.pipelines import DiffGSPipeline
 from diffgs_diffusers.pipelines.conditioning import encode_texts
@@ -262,7 +264,14 @@ def version_source(path: str | None, latents: LatentDataset) -> VersionSplats | 
     objects = GaussianObjectDataset(path, split="train")
     places = {record.id: index for index, record in enumerate(objects.records)}
     numbers = [places[record.id] for record in latents.records]
-    return lambda index, version: object_version(objects, numbers[index], version, latents.settings["seed"])
+    return partial(_version_splats, objects, numbers, latents.settings["seed"])
+
+
+def _version_splats(
+    objects: GaussianObjectDataset, numbers: Sequence[int], seed: int, index: int, version: int
+) -> GaussianSplats:
+    """At the top of the module, as workers of a DataLoader may have to unpickle it."""
+    return object_version(objects, numbers[index], version, seed)
 
 
 def build_loss(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import shutil
 from pathlib import Path
 
@@ -315,7 +316,8 @@ def test_a_denoiser_to_start_from_is_told_of_places_where_there_are_any(train_ld
 @torch.no_grad()
 def test_parts_are_cut_from_the_version_that_was_encoded(train_ldm, encoded_folder, dataset_folder, vae_folder):
     latents, vae = LatentDataset(encoded_folder), GaussianVAE.from_pretrained(vae_folder)
-    splats_of = train_ldm.version_source(dataset_folder, latents)
+    # Where workers are spawned, they get it pickled.
+    splats_of = pickle.loads(pickle.dumps(train_ldm.version_source(dataset_folder, latents)))
     for index, record in enumerate(latents.records):
         means = read_latents(encoded_folder, record.id)[1]["mean"].float()
         assert len(means) == 1 + AUGMENTATIONS
