@@ -6,7 +6,7 @@ PROCESSES ?= 2
 LAUNCH ?= accelerate launch
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test bench ci wheel data train train-vae train-clip latents train-ldm evaluate clean
+.PHONY: help install check format test bench ci wheel data train train-vae train-clip latents train-pictures train-ldm evaluate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,7 +35,7 @@ ci:  ## what CI does, in a fresh virtual environment
 data:  ## meshes in SOURCE to a dataset in DATA
 	python training/prepare_data.py --source $(SOURCE) --output_dir $(DATA) --num_processes $(PROCESSES)
 
-train: train-vae train-clip latents train-ldm  ## all training steps in order; each goes on where it was stopped
+train: train-vae train-clip latents train-pictures train-ldm  ## all training steps in order; each goes on where it was stopped
 
 train-vae:  ## the Gaussian VAE
 	$(LAUNCH) training/train_vae.py --train_data_dir $(DATA) --output_dir $(RUNS)/vae --use_ema \
@@ -46,12 +46,18 @@ train-clip:  ## the small CLIP on renders and captions
 
 latents:  ## what the VAE makes of the dataset
 	$(LAUNCH) training/encode_latents.py --pretrained_model_name_or_path $(RUNS)/vae/vae \
-		--train_data_dir $(DATA) --output_dir $(RUNS)/latents
+		--train_data_dir $(DATA) --output_dir $(RUNS)/latents --view_size 64
+
+train-pictures:  ## what the denoiser is told of pictures
+	$(LAUNCH) training/train_image_encoder.py --image_encoder $(RUNS)/clip/clip --train_data_dir $(RUNS)/latents \
+		--output_dir $(RUNS)/pictures --resume_from_checkpoint latest
 
 train-ldm:  ## the latent denoiser, and the whole pipeline
 	$(LAUNCH) training/train_ldm.py --pretrained_vae_model_name_or_path $(RUNS)/vae/vae \
-		--pretrained_model_name_or_path $(RUNS)/clip/clip --train_data_dir $(RUNS)/latents \
-		--output_dir $(RUNS)/pipeline --use_ema --resume_from_checkpoint latest
+		--pretrained_model_name_or_path $(RUNS)/clip/clip --image_encoder $(RUNS)/pictures \
+		--pretrained_condition_encoder $(RUNS)/pictures/condition_encoder --object_data_dir $(DATA) \
+		--text_share 0.65 --image_share 0.35 --partial_share 0.17 --points_share 0.15 \
+		--train_data_dir $(RUNS)/latents --output_dir $(RUNS)/pipeline --use_ema --resume_from_checkpoint latest
 
 evaluate:  ## the tables of the model card, for RUNS/pipeline
 	python training/evaluate.py --model $(RUNS)/pipeline --data $(DATA) --output $(RUNS)/results.json

@@ -6,7 +6,7 @@ import importlib.util
 import re
 import shlex
 import sys
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffgs_diffusers import GaussianSplats
+from diffgs_diffusers import DiffGSPipeline, GaussianSplats
 from diffgs_diffusers.cli.arguments import build_parser
 from tests.factories import sphere_splats
 from tests.tiny_models import tiny_pipeline
@@ -75,7 +75,7 @@ def test_training_commands_parse(words: list[str], monkeypatch: pytest.MonkeyPat
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, _ = code_blocks("python")
+    code, _, _ = code_blocks("python")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -86,7 +86,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_python_example_of_conditions_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a tiny pipeline, and what the example before it left behind."""
-    _, code = code_blocks("python")
+    _, code, _ = code_blocks("python")
     half = sphere_splats(40)
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (32, 24), "red").save("chair.jpg")
@@ -98,6 +98,18 @@ def test_the_python_example_of_conditions_runs(tmp_path: Path, monkeypatch: pyte
     assert [len(names[name]) for name in ("seen", "whole", "surface", "red")] == [64] * 4
     assert torch.equal(names["whole"][:40].to_tensor(), GaussianSplats.load("half.ply").to_tensor())
     assert torch.equal(names["red"][:40].to_tensor(), half.to_tensor())
+
+
+def test_the_python_example_of_variations_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, code = code_blocks("python")
+    quick = partialmethod(DiffGSPipeline.__call__, num_inference_steps=2, num_gaussians=64)
+    monkeypatch.setattr(DiffGSPipeline, "__call__", quick)
+    monkeypatch.chdir(tmp_path)
+    sphere_splats(30).save("sofa.ply")
+    names: dict[str, Any] = {"pipe": tiny_pipeline(tmp_path / "vocabulary"), "splats": sphere_splats(40)}
+    exec(compile(code, "README.md", "exec"), names)
+    assert [len(one) for one in names["between"]] == [64] * 5
+    assert (len(names["blue"]), len(names["dense"])) == (64, 100_000)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

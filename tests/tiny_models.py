@@ -122,11 +122,13 @@ def tiny_image_models() -> dict[str, Any]:
 
 
 def tiny_condition_encoder() -> ConditionEncoder:
-    """States of 32 channels, of pictures with 24 and of points."""
+    """States of 32 channels, of pictures with 24 and of points, and a guess of latents with 4."""
     torch.manual_seed(4)
-    return ConditionEncoder(
+    encoder = ConditionEncoder(
         cross_attention_dim=32,
         image_dim=24,
+        guess_channels=4,
+        guess_rank=8,
         point_channels=8,
         point_resolution=8,
         depth_bins=4,
@@ -134,6 +136,8 @@ def tiny_condition_encoder() -> ConditionEncoder:
         channels=16,
         num_points=64,
     ).eval()
+    torch.nn.init.normal_(encoder.picture_guess.proj_out.weight, std=0.5)  # it starts at zero
+    return encoder
 
 
 def tiny_components(tokenizer_folder: Path) -> dict[str, Any]:

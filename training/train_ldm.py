@@ -10,35 +10,31 @@ Pictures need --image_encoder and latents made with --view_size; parts and point
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate.utils import set_seed
 from diffusers import DDIMScheduler, DDPMScheduler
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
-from diffgs_diffusers.data.condition_samples import ConditionShares, LatentSamples, VersionSplats, collate
-from diffgs_diffusers.data.dataset import GaussianObjectDataset
+from diffgs_diffusers.data.condition_samples import ConditionShares, LatentSamples, collate
 from diffgs_diffusers.data.latents import LatentDataset
-from diffgs_diffusers.gaussians import GaussianSplats
 from diffgs_diffusers.models import ConditionEncoder, GaussianVAE, UNet1DConditionModel
 from diffgs_diffusers.pipelines import DiffGSPipeline
 from diffgs_diffusers.pipelines.conditioning import encode_texts
-from diffgs_diffusers.training.conditioned_denoiser import (
-    CaptionTokens,
-    ConditionedDenoiser,
-    context_of,
-    with_aligned_condition,
+from diffgs_diffusers.training.building import (
+    build_condition_encoder,
+    build_unet,
+    load_clip,
+    load_image_encoder,
+    load_vae,
+    version_source,
 )
+from diffgs_diffusers.training.conditioned_denoiser import CaptionTokens, ConditionedDenoiser, context_of
 from diffgs_diffusers.training.conditions import CaptionStates
 from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments, require_data
-from diffgs_diffusers.training.encoding import metadata_digest, object_version
 from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.objectives_diffusion import diffusion_loss, sample_timesteps
 from diffgs_diffusers.training.sampling import build_dataloader, sampling_weights
@@ -52,8 +48,6 @@ DEFAULTS = {
     "lr_warmup_steps": 500,
     "validation_steps": 2_000,
 }
-
-MAX_POSITIONS = 256
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -95,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         group.add_argument(f"--{name}_share", type=float, default=share, help=f"share told of {name}")
     group.add_argument("--image_encoder", help="CLIP folder, pipeline folder or Hub id, for pictures")
     group.add_argument("--train_image_encoder", action="store_true", help="train it along, where it is a small one")
+    group.add_argument("--guess_weight", type=float, default=0.3, help="of the error of what a picture lets guess")
     group.add_argument("--object_data_dir", help="the dataset folder that was encoded, for parts and points")
     group.add_argument("--pretrained_condition_encoder", help="encoder of pictures, parts and points to start from")
     group.add_argument("--condition_encoder_config", help="JSON file of ConditionEncoder arguments")
@@ -169,109 +164,10 @@ def load_components(args: argparse.Namespace, latents: LatentDataset) -> Compone
         )
         components.text_encoder.requires_grad_(args.train_text_encoder)
     if args.image_encoder:
-        components.image_processor, components.image_encoder = load_clip(
-            args.image_encoder, {"image_processor": CLIPImageProcessor, "image_encoder": CLIPVisionModel}
+        components.image_processor, components.image_encoder = load_image_encoder(
+            args.image_encoder, args.train_image_encoder
         )
-        for name, parameter in components.image_encoder.named_parameters():
-            # Only the hidden states are read, which the last norm, of the pooled one, does not touch.
-            parameter.requires_grad_(args.train_image_encoder and "post_layernorm" not in name)
     return components
-
-
-def load_clip(path: str, parts: dict[str, Any]) -> tuple[Any, Any]:
-    """A processor and its model, float32, from a CLIP folder, a pipeline folder or a Hub id."""
-    is_pipeline = all((Path(path) / name).is_dir() for name in parts)
-    processor, model = (
-        part.from_pretrained(path, **({"subfolder": name} if is_pipeline else {})) for name, part in parts.items()
-    )
-    return processor, model.float().eval()
-
-
-def build_unet(
-    args: argparse.Namespace, latents: LatentDataset, text_encoder: CLIPTextModel | None
-) -> UNet1DConditionModel:
-    """A denoiser whose sizes fit the latents and the text encoder."""
-    needs_places = bool(args.partial_share or args.points_share)
-    if args.pretrained_unet_model_name_or_path:
-        unet = UNet1DConditionModel.from_pretrained(args.pretrained_unet_model_name_or_path)
-        return with_aligned_condition(unet) if needs_places else unet
-    channels, length = latents.latent_shape
-    patch_size = args.patch_size or default_patch_size(length)
-    config: dict[str, Any] = {"in_channels": channels, "sample_size": length, "patch_size": patch_size}
-    config["has_aligned_condition"] = needs_places
-    if text_encoder is not None:
-        config["cross_attention_dim"] = text_encoder.config.hidden_size
-    if args.unet_config:
-        config |= json.loads(Path(args.unet_config).read_text(encoding="utf-8"))
-    return UNet1DConditionModel(**config)
-
-
-def build_condition_encoder(
-    args: argparse.Namespace, unet: UNet1DConditionModel, image_encoder: CLIPVisionModel | None
-) -> ConditionEncoder | None:
-    """One whose states fit the denoiser, None where there are texts at most."""
-    if not (args.image_share or args.partial_share or args.points_share):
-        return None
-    if args.pretrained_condition_encoder:
-        return ConditionEncoder.from_pretrained(args.pretrained_condition_encoder, torch_dtype=torch.float32)
-    positions = unet.config.sample_size // unet.config.patch_size
-    config: dict[str, Any] = {
-        "cross_attention_dim": unet.config.cross_attention_dim,
-        "resolution": math.isqrt(positions // 3),
-        "image_dim": None if image_encoder is None else image_encoder.config.hidden_size,
-    }
-    if args.condition_encoder_config:
-        config |= json.loads(Path(args.condition_encoder_config).read_text(encoding="utf-8"))
-    return ConditionEncoder(**config)
-
-
-def default_patch_size(length: int) -> int:
-    """How many neighbours to take together: squares of the planes, until two cores can train on the rest."""
-    patch_size = 1
-    while length // patch_size > MAX_POSITIONS and length % (4 * patch_size) == 0:
-        patch_size *= 4
-    return patch_size
-
-
-def load_vae(path: str | None, latents: LatentDataset) -> GaussianVAE | None:
-    """The VAE, after a check that the latents are normalised as it says.
-
-    Raises:
-        ValueError: if its ``latents_mean`` and ``latents_std`` are not those of the latents folder.
-    """
-    if path is None:
-        return None
-    vae = GaussianVAE.from_pretrained(path).requires_grad_(False).eval()
-    for name in ("latents_mean", "latents_std"):
-        if list(vae.config[name] or []) != latents.settings[name]:
-            raise ValueError(
-                f"`{name}` of {path} is not that of {latents.root}: name the VAE that encode_latents.py used, or "
-                "run it again."
-            )
-    return vae
-
-
-def version_source(path: str | None, latents: LatentDataset) -> VersionSplats | None:
-    """The Gaussians of (index, version) of the latents.
-
-    Raises:
-        ValueError: if another dataset was encoded.
-    """
-    if path is None:
-        return None
-    if metadata_digest(path) != latents.settings.get("metadata_sha256"):
-        raise ValueError(f"{path} is not the dataset of {latents.root}: name the one that encode_latents.py read.")
-    objects = GaussianObjectDataset(path, split="train")
-    places = {record.id: index for index, record in enumerate(objects.records)}
-    numbers = [places[record.id] for record in latents.records]
-    return partial(_version_splats, objects, numbers, latents.settings["seed"])
-
-
-def _version_splats(
-    objects: GaussianObjectDataset, numbers: Sequence[int], seed: int, index: int, version: int
-) -> GaussianSplats:
-    """At the top of the module, as workers of a DataLoader may have to unpickle it."""
-    return object_version(objects, numbers[index], version, seed)
 
 
 def build_loss(
@@ -287,7 +183,8 @@ def build_loss(
         texts, mask = captions(batch["caption"]) if captions is not None else (None, None)
         if mask is not None:
             mask = mask & batch["has_text"][:, None]
-        return diffusion_loss(model, scheduler, latents, noise, timesteps, texts, mask, args.snr_gamma, context)
+        told = (texts, mask, args.snr_gamma, context, args.guess_weight)
+        return diffusion_loss(model, scheduler, latents, noise, timesteps, *told)
 
     return loss_fn
 
@@ -324,8 +221,10 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
             parser.error(f"--{name} must be in [0, 1], got {getattr(args, name)}")
     if args.train_text_encoder and not args.pretrained_model_name_or_path:
         parser.error("--train_text_encoder needs --pretrained_model_name_or_path, the encoder to start from")
-    if args.image_share and not args.image_encoder:
-        parser.error("--image_share needs --image_encoder")
+    if (args.image_share or args.train_image_encoder) and not args.image_encoder:
+        parser.error("--image_share and --train_image_encoder need --image_encoder")
+    if args.train_image_encoder and not args.image_share:
+        parser.error("--train_image_encoder needs an --image_share above 0, or it would be shown nothing")
     if args.partial_share + args.points_share > 1:
         parser.error("--partial_share and --points_share must not add up to more than 1: they exclude each other")
     if (args.partial_share or args.points_share) and not args.object_data_dir:
@@ -346,8 +245,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = default_device()
     latents = LatentDataset(args.train_data_dir, split="train")
     components = load_components(args, latents)
-    unet = build_unet(args, latents, components.text_encoder)
-    components.condition_encoder = build_condition_encoder(args, unet, components.image_encoder)
+    has_context = bool(args.image_share or args.partial_share or args.points_share)
+    unet = build_unet(
+        args.pretrained_unet_model_name_or_path,
+        args.unet_config,
+        latents.latent_shape,
+        args.patch_size,
+        components.text_encoder,
+        has_context,
+    )
+    if has_context:
+        components.condition_encoder = build_condition_encoder(
+            args.pretrained_condition_encoder,
+            args.condition_encoder_config,
+            unet.config.cross_attention_dim,
+            latents.latent_shape,
+            unet.config.patch_size,
+            components.image_encoder,
+        )
     samples = LatentSamples(
         latents,
         args.plain_caption_probability,

@@ -90,7 +90,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
 
     parser.description = (
         "Make 3D Gaussian objects from text, a picture, a part of an object or points of its surface, or from "
-        "several of these together, each with a picture of it from all sides beside it."
+        "several of these together, or vary an object; each with a picture of it from all sides beside it."
     )
     parser.set_defaults(run=run_generate)
     add = parser.add_argument
@@ -102,6 +102,9 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     cloud = f"points of its surface, with RGB or without ({', '.join(POINT_SUFFIXES)}), in the same box"
     places.add_argument("--partial", metavar="FILE", help=part)
     places.add_argument("--points", metavar="FILE", help=cloud)
+    splats = ", ".join(SUPPORTED_SUFFIXES)
+    add("--gaussians", metavar="FILE", help=f"the object to begin with and to vary ({splats}), in the same box")
+    add("--strength", type=number(0, 1), metavar="S", help="how much of it may change, up to 1 (default: 0.6)")
     add("--discard-input", action="store_true", help="write new Gaussians in place of the part's, too")
     add("-o", "--output", metavar="FILE", help="default: named after the prompt or input; several are numbered")
     add("--num-gaussians", type=integer(1), default=50_000, metavar="N", help="of each object (default: 50000)")

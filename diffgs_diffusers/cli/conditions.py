@@ -1,4 +1,4 @@
-"""What ``diffgs generate`` makes objects of besides text: the files of a picture, a part or points."""
+"""What ``diffgs generate`` makes objects of besides text: files of a picture, a part, points or a whole object."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from ..gaussians import GaussianSplats
 
 # The suffixes of each argument's files, None for any.
-SUFFIXES = {"image": None, "partial": SUPPORTED_SUFFIXES, "points": POINT_SUFFIXES}
+SUFFIXES = {
+    "image": None,
+    "partial": SUPPORTED_SUFFIXES,
+    "points": POINT_SUFFIXES,
+    "gaussians": SUPPORTED_SUFFIXES,
+}
 
 
 def condition_files(options: argparse.Namespace) -> dict[str, Path]:
@@ -27,7 +32,11 @@ def condition_files(options: argparse.Namespace) -> dict[str, Path]:
     """
     files = {name: Path(getattr(options, name)) for name in SUFFIXES if getattr(options, name) is not None}
     if not files and not options.prompts:
-        raise ValueError("PROMPT: say what to make, or pass --image, --partial or --points")
+        raise ValueError("PROMPT: say what to make, or pass --image, --partial, --points or --gaussians")
+    if options.strength is not None and "gaussians" not in files:
+        raise ValueError("--strength: there is no --gaussians of which it could be the change")
+    if options.strength == 0:
+        raise ValueError("--strength 0: leaves nothing to change; say how much, up to 1")
     if options.discard_input and "partial" not in files:
         raise ValueError("--discard-input: there is no --partial whose Gaussians it could mean")
     for name, path in files.items():
@@ -41,7 +50,7 @@ def read_conditions(files: dict[str, Path], options: argparse.Namespace) -> dict
     Raises:
         ValueError, OSError: naming the file and what is wrong, or the options that do not fit it.
     """
-    readers = {"image": _read_image, "partial": _read_part, "points": _read_cloud}
+    readers = {"image": _read_image, "partial": _read_splats, "points": _read_cloud, "gaussians": _read_splats}
     conditions = {name: readers[name](path) for name, path in files.items()}
     if "partial" in conditions and not options.discard_input:
         there = len(conditions["partial"])
@@ -68,7 +77,7 @@ def _read_image(path: Path) -> Any:
     return picture
 
 
-def _read_part(path: Path) -> GaussianSplats:
+def _read_splats(path: Path) -> GaussianSplats:
     splats = load_splats(path)
     if len(splats) == 0:
         raise ValueError(f"{path}: holds no Gaussians")

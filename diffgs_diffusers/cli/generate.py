@@ -1,4 +1,4 @@
-"""``diffgs generate``: text, pictures, parts and points to files of splats, each with a picture."""
+"""``diffgs generate``: text, pictures, parts, points and objects to files of splats, each with a picture."""
 
 from __future__ import annotations
 
@@ -118,6 +118,7 @@ def generate(
         "num_inference_steps": options.steps,
         "guidance_scale": options.guidance,
         "negative_prompt": options.negative_prompt,
+        "strength": options.strength,
     }
     settings = {name: value for name, value in settings.items() if value is not None} | conditions
     kept = [] if options.discard_input or "partial" not in conditions else [conditions["partial"]]

@@ -75,11 +75,9 @@ class Condition:
 
     @staticmethod
     def joined(conditions: Sequence[Condition]) -> Condition:
-        """Several conditions of the same objects as one, token after token; at most one tells of places."""
+        """Several conditions of the same objects as one, token after token; what they say of places is added."""
         aligned = [one.aligned for one in conditions if one.aligned is not None]
-        if len(aligned) > 1:
-            raise ValueError("Only one condition can say what is at the places of an object.")
-        return Condition(*_cat(conditions, 1), *aligned)
+        return Condition(*_cat(conditions, 1), sum(aligned[1:], aligned[0]) if aligned else None)
 
     @staticmethod
     def stacked(conditions: Sequence[Condition]) -> Condition:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..functional.triplane import DEFAULT_PADDING, planes_to_sequence
 from ..gaussians import GaussianSplats
+from .picture_guess import PictureGuess
 from .point_encoder import COLOR_GAIN, PointEncoder, num_point_features, point_features
 from .triplane import AxisExchange, PlaneAttention, PlanePositions, ResidualBlock2D
 from .unet_1d_blocks import zero_init
@@ -47,11 +48,14 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
     Points are pooled on three planes as in the VAE's encoder, and the planes are brought down to the denoiser's
     sequence: every position gets a state, the empty ones too, as that nothing was found there is known as well.
     A linear shortcut carries the means of the points' features there, without which hues were learned last.
-    The states of a picture come from a CLIP vision model and are only projected, for the cross-attention.
+    The states of a picture come from a CLIP vision model and are projected for the cross-attention; besides, a
+    first guess of the latents from them can be told at every position.
 
     Args:
         cross_attention_dim: size of a state, that of the denoiser's condition.
         image_dim: size of the vision model's states; None for an encoder that takes no pictures.
+        guess_channels: latent channels of a position, for a :class:`PictureGuess`; None for none.
+        guess_rank: components of that guess.
         point_channels: width of the point encoder.
         point_resolution: cells along a side of the planes that points are pooled on.
         num_point_blocks: residual blocks of the point encoder.
@@ -72,6 +76,8 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         self,
         cross_attention_dim: int = 192,
         image_dim: int | None = None,
+        guess_channels: int | None = None,
+        guess_rank: int = 256,
         point_channels: int = 32,
         point_resolution: int = 32,
         num_point_blocks: int = 3,
@@ -110,6 +116,11 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             if image_dim is None
             else nn.Sequential(nn.LayerNorm(image_dim), nn.Linear(image_dim, cross_attention_dim))
         )
+        self.picture_guess = (
+            None
+            if image_dim is None or guess_channels is None
+            else PictureGuess(image_dim, 3 * resolution**2, guess_channels, guess_rank, cross_attention_dim)
+        )
 
     def prepare_features(self, features: Sequence[Tensor], seed: int = 0) -> Tensor:
         """Features of objects, brought to one number of points.
@@ -144,6 +155,11 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         if states.shape[-1] != self.config.image_dim:
             raise ValueError(f"Image states must have {self.config.image_dim} channels, got {states.shape[-1]}.")
         return self.image_projection(states.to(self.dtype))
+
+    def places_of_images(self, states: Tensor) -> Tensor | None:
+        """What a vision model's last hidden states [B, S, image_dim] say of each position,
+        [B, 3 · resolution², cross_attention_dim]; None for an encoder without a guess."""
+        return None if self.picture_guess is None else self.picture_guess(states.to(self.dtype))
 
     def forward(self, features: Tensor, kinds: Tensor) -> Tensor:
         """States of places.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModel
 
 from ..functional.pictures import centered_on_white, load_picture
 from ..gaussians import GaussianSplats
+from ..io import load_points
 from ..models import Condition, ConditionEncoder
 from ..models.condition_encoder import POINT_KINDS, points_features, splats_features
 
@@ -48,7 +49,8 @@ def read_context(image: Any, partial: Any, points: Any, half_side: float) -> Con
     Args:
         image: a picture as :func:`~diffgs_diffusers.functional.pictures.load_picture` takes it, or a list of them.
         partial: :class:`GaussianSplats` or a path of a file of them, or a list.
-        points: [N, 3] positions, or [N, 6] with RGB in [0, 1] behind them, as array or tensor; or a list of those.
+        points: [N, 3] positions, or [N, 6] with RGB in [0, 1] behind them, as array, tensor or the path of a file;
+            or a list of those.
         half_side: half the side of the box that the objects live in.
 
     Raises:
@@ -58,7 +60,7 @@ def read_context(image: Any, partial: Any, points: Any, half_side: float) -> Con
         raise ValueError("Pass `partial` or `points`, not both: each says where the object is.")
     return Context(
         _read_each("image", image, lambda one, name: centered_on_white(load_picture(one, name))),
-        _read_each("partial", partial, lambda one, name: _read_part(one, name, half_side)),
+        read_objects("partial", partial, half_side),
         _read_each("points", points, lambda one, name: _read_cloud(one, name, half_side)),
     )
 
@@ -79,7 +81,8 @@ def encode_context(
     if context.images and image_encoder is not None and image_processor is not None:
         pixels = image_processor(images=context.images, return_tensors="pt").pixel_values
         states = image_encoder(pixels.to(device, image_encoder.dtype)).last_hidden_state
-        found.append(Condition.of_type(encoder.project_images(states), condition_types.index("image")))
+        tokens = Condition.of_type(encoder.project_images(states), condition_types.index("image"))
+        found.append(replace(tokens, aligned=encoder.places_of_images(states)))
     features = {
         "partial": [splats_features(one) for one in context.parts],
         "points": [points_features(*one) for one in context.clouds],
@@ -89,6 +92,20 @@ def encode_context(
             kinds = torch.full((len(rows),), POINT_KINDS.index(name), device=encoder.device)
             found.append(Condition.of_places(encoder(encoder.prepare_features(rows), kinds)))
     return Condition.joined([one.expand(count) for one in found]) if found else None
+
+
+def read_objects(name: str, value: Any, half_side: float) -> list[GaussianSplats]:
+    """Objects that a call was given, on the CPU.
+
+    Args:
+        name: of the argument.
+        value: :class:`GaussianSplats` or a path of a file of them, or a list; None gives an empty one.
+        half_side: half the side of the box that they must lie in.
+
+    Raises:
+        TypeError, ValueError, OSError: naming the argument and what is wrong.
+    """
+    return _read_each(name, value, lambda one, name: _read_object(one, name, half_side))
 
 
 def _read_each(name: str, value: Any, read: Callable[[Any, str], T]) -> list[T]:
@@ -101,14 +118,14 @@ def _read_each(name: str, value: Any, read: Callable[[Any, str], T]) -> list[T]:
     return [read(one, f"{name}[{index}]") for index, one in enumerate(value)]
 
 
-def _read_part(value: Any, name: str, half_side: float) -> GaussianSplats:
+def _read_object(value: Any, name: str, half_side: float) -> GaussianSplats:
     splats = GaussianSplats.load(value) if isinstance(value, str | Path) else value
     if not isinstance(splats, GaussianSplats):
         raise TypeError(
             f"`{name}` must be GaussianSplats or the path of a file of them, got {type(value).__name__}."
         )
     if len(splats) == 0:
-        raise ValueError(f"`{name}` holds no Gaussian: leave it out to generate whole objects.")
+        raise ValueError(f"`{name}` holds no Gaussian: leave it out to generate from noise alone.")
     try:
         splats = splats.detach().to("cpu", torch.float32).validate()
     except ValueError as error:
@@ -118,8 +135,12 @@ def _read_part(value: Any, name: str, half_side: float) -> GaussianSplats:
 
 
 def _read_cloud(value: Any, name: str, half_side: float) -> tuple[Tensor, Tensor | None]:
+    if isinstance(value, str | Path):
+        positions, colors = load_points(value)
+        _check_inside(positions, name, half_side)
+        return positions, colors
     if not isinstance(value, np.ndarray | Tensor):
-        raise TypeError(f"`{name}` must be an array or a tensor, got {type(value).__name__}.")
+        raise TypeError(f"`{name}` must be an array, a tensor or the path of a file, got {type(value).__name__}.")
     values = torch.as_tensor(value).detach().to("cpu", torch.float32)
     if values.ndim != 2 or values.shape[1] not in (3, 6):
         raise ValueError(f"`{name}` must be [N, 3] or, with colours, [N, 6], got {list(values.shape)}.")

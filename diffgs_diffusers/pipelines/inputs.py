@@ -42,6 +42,17 @@ def check_number(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must be finite, got {value}.")
 
 
+def check_strength(strength: Any) -> None:
+    """A share of the steps, more than none.
+
+    Raises:
+        TypeError, ValueError: naming the value.
+    """
+    check_number("strength", strength)
+    if not 0 < strength <= 1:
+        raise ValueError(f"`strength` must be above 0 and at most 1, got {strength}.")
+
+
 def check_texts(name: str, texts: Any) -> None:
     """A text or a list of at least one text.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -18,10 +19,11 @@ from ..hub import HubPipelineMixin
 from ..models import Condition, ConditionEncoder, GaussianVAE, UNet1DConditionModel
 from . import inputs
 from .conditioning import encode_texts, null_condition, one_for_each, repeat_condition
-from .context import Context, encode_context, read_context
+from .context import Context, encode_context, read_context, read_objects
 from .decoding import complete_objects, decode_objects, object_generators
 from .guidance import predict
 from .pipeline_output import DiffGSPipelineOutput, to_output_type
+from .variation import encode_start, noised, read_start, slerp
 
 Generators = torch.Generator | list[torch.Generator] | None
 StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor | None]], dict[str, Tensor]]
@@ -105,6 +107,8 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         partial: Any = None,
         points: Any = None,
         keep_input: bool = True,
+        gaussians: Any = None,
+        strength: float = 0.6,
         negative_prompt: str | list[str] | None = None,
         num_objects_per_prompt: int = 1,
         num_objects: int | None = None,
@@ -132,8 +136,13 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
                 [3 or 4, H, W], uint8 or in [0, 1]. What is transparent, or of the border's one colour, is cut off.
             partial: what is there of the object: :class:`GaussianSplats` or a path, or a list; where it belongs in
                 the whole object, which fills a box of side 1 around the origin (up −y, front +z).
-            points: positions [N, 3] on the object's surface, or [N, 6] with RGB in [0, 1], or a list; in that box.
+            points: positions [N, 3] on the object's surface, or [N, 6] with RGB in [0, 1], or a path, or a list; in
+                that box.
             keep_input: whether the result begins with the Gaussians of ``partial``, bit by bit as they were.
+            gaussians: what the objects are variations of: :class:`GaussianSplats` or a path, or a list, in that
+                box; or normalised latents [P, C, L] as :meth:`encode_objects` makes them.
+            strength: how much of it may change, in (0, 1]: noise is added up to this share of the steps, and they
+                alone are run. 1 leaves hardly anything.
             negative_prompt: what guidance leads away from, one text or one per prompt; None leads away from the
                 unconditional prediction.
             num_objects_per_prompt: objects for each prompt (or picture, …), next to each other in the batch.
@@ -143,7 +152,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             num_gaussians: N, exact, for each object.
             eta: η of DDIM (Song et al. 2021, eq. 16), for schedulers that take it.
             generator: one, or one per object, which makes objects independent of their batch.
-            latents: [B, C, L] noise to start from; drawn with ``generator`` if None.
+            latents: [B, C, L] noise to start from, or to add to ``gaussians``; drawn with ``generator`` if None.
             prompt_embeds: [P, S, D] states in place of ``prompt``.
             prompt_attention_mask: [P, S], 1 where ``prompt_embeds`` counts; all if None.
             negative_prompt_embeds: [P, S', D] states in place of ``negative_prompt``.
@@ -168,10 +177,14 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         callback_inputs = callback_on_step_end_tensor_inputs or ["latents"]
-        context = read_context(image, partial, points, (1 + self.vae.config.padding) / 2)
+        half_side = (1 + self.vae.config.padding) / 2
+        context = read_context(image, partial, points, half_side)
+        start = read_start(gaussians, (self.unet.config.in_channels, self.unet.config.sample_size), half_side)
         batch_size = self.check_inputs(
             context,
             keep_input,
+            len(start),
+            strength,
             prompt,
             negative_prompt,
             num_objects_per_prompt,
@@ -211,7 +224,15 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             )
         )
         self.scheduler.set_timesteps(num_inference_steps, device=device)
-        latents = self.prepare_latents(batch_size, device, generator, latents)
+        timesteps = self.scheduler.timesteps
+        if len(start):
+            clean = encode_start(self.vae, start).to(device)
+            clean = clean.expand(count, -1, -1) if len(clean) == 1 else clean
+            noise = self.prepare_noise(batch_size, device, generator, latents)
+            clean = clean.repeat_interleave(num_objects_per_prompt, 0)
+            latents, timesteps = noised(self.scheduler, clean, noise, strength)
+        else:
+            latents = self.prepare_latents(batch_size, device, generator, latents)
         tensors = {
             "latents": latents,
             "context": self.encode_context(context, count, num_objects_per_prompt, device),
@@ -220,21 +241,104 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             "negative_prompt_embeds": negative_prompt_embeds,
             "negative_prompt_attention_mask": negative_prompt_attention_mask,
         }
-        latents = self.denoise(tensors, generator, eta, callback_on_step_end, callback_inputs)
-        if output_type == "latent":
-            gaussians = latents
-        else:
+        made: Any = self.denoise(tensors, timesteps, generator, eta, callback_on_step_end, callback_inputs)
+        if output_type != "latent":
             parts = [part for part in context.parts if keep_input]
-            objects = self.decode_latents(latents, num_gaussians, generator, parts)
-            gaussians = to_output_type(objects, output_type)
+            made = to_output_type(self.decode_latents(made, num_gaussians, generator, parts), output_type)
 
         self.maybe_free_model_hooks()
-        return DiffGSPipelineOutput(gaussians=gaussians) if return_dict else (gaussians,)
+        return DiffGSPipelineOutput(gaussians=made) if return_dict else (made,)
+
+    @torch.no_grad()
+    def encode_objects(self, gaussians: Any) -> Tensor:
+        """Objects as the VAE knows them.
+
+        Args:
+            gaussians: :class:`GaussianSplats` or a path of a file of them, or a list, in a box of side 1 around the
+                origin (up −y, front +z).
+
+        Returns:
+            normalised latents [P, C, L], as ``gaussians`` and ``output_type="latent"`` of a call have them.
+
+        Raises:
+            TypeError, ValueError, OSError: saying what is wrong with an object.
+        """
+        return encode_start(self.vae, read_objects("gaussians", gaussians, (1 + self.vae.config.padding) / 2))
+
+    @torch.no_grad()
+    def reconstruct(
+        self, gaussians: Any, num_gaussians: int = 50_000, generator: Generators = None
+    ) -> list[GaussianSplats]:
+        """Objects encoded and decoded, without diffusion: what the VAE keeps of them, in any number of Gaussians.
+
+        Args:
+            gaussians: as for :meth:`encode_objects`.
+            num_gaussians: N, exact, for each object.
+            generator: one, or one per object.
+
+        Raises:
+            TypeError, ValueError, OSError: as for :meth:`encode_objects`.
+            EmptySurfaceError: if an object has no surface.
+        """
+        inputs.check_count("num_gaussians", num_gaussians)
+        latents = self.encode_objects(gaussians)
+        inputs.check_generator(generator, len(latents))
+        return self.decode_latents(latents, num_gaussians, generator)
+
+    def interpolate(
+        self,
+        first: Any,
+        second: Any,
+        num_objects: int = 5,
+        *,
+        strength: float = 0.6,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> DiffGSPipelineOutput | tuple[list[GaussianSplats] | Any]:
+        """Objects on the way from one to another, both of which are among them.
+
+        Two objects are mixed as latents, and the mixture, noised up to ``strength`` with one noise for all, is made
+        an object by the rest of the steps (DDPM, figure 8). Two seeds are noises, mixed along the sphere.
+
+        Args:
+            first, second: two objects as for :meth:`encode_objects`; or two seeds, integers, of generated ones.
+            num_objects: how many objects, at least 2.
+            strength: as in :meth:`__call__`; two seeds take none.
+            generator: of the one noise for all; of two seeds, only of the Gaussians' places.
+            options: further arguments of :meth:`__call__`, but no numbers of objects and nothing to begin with.
+
+        Returns:
+            as :meth:`__call__`, for ``num_objects`` objects.
+
+        Raises:
+            TypeError, ValueError: as :meth:`__call__`.
+        """
+        inputs.check_count("num_objects", num_objects)
+        if num_objects < 2:
+            raise ValueError(f"`num_objects` must be at least 2, the two ends, got {num_objects}.")
+        seeds = [isinstance(end, Integral) and not isinstance(end, bool) for end in (first, second)]
+        if any(seeds) and not all(seeds):
+            raise TypeError("Pass two objects or two seeds to interpolate between, not one of each.")
+        weights = [index / (num_objects - 1) for index in range(num_objects)]
+        shape = (1, self.unet.config.in_channels, self.unet.config.sample_size)
+        if all(seeds):
+            generators = (torch.Generator().manual_seed(int(end)) for end in (first, second))
+            ends = [torch.randn(shape, generator=one) for one in generators]
+            noise = torch.cat([slerp(*ends, weight) for weight in weights])
+            generator = generator or torch.Generator().manual_seed(int(first))
+            return self(latents=noise, num_objects_per_prompt=num_objects, generator=generator, **options)
+        ends = [self.encode_objects(end) for end in (first, second)]
+        mixed = torch.cat([torch.lerp(*ends, weight) for weight in weights])
+        noise = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
+        noise = noise.expand(num_objects, -1, -1)
+        return self(gaussians=mixed, strength=strength, latents=noise, generator=generator, **options)
 
     def check_inputs(
         self,
         context: Context,
         keep_input: bool,
+        num_starts: int,
+        strength: float,
         prompt: str | list[str] | None,
         negative_prompt: str | list[str] | None,
         num_objects_per_prompt: int,
@@ -266,11 +370,12 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             inputs.check_count("num_objects", num_objects)
         inputs.check_number("guidance_scale", guidance_scale)
         inputs.check_number("eta", eta)
+        inputs.check_strength(strength)
         inputs.check_output_type(output_type)
         if output_type != "latent":
             inputs.check_models(self.vae, self.unet)
 
-        given = context.counts()
+        given = context.counts() | ({"gaussians": num_starts} if num_starts else {})
         inputs.check_prompts(
             prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, num_objects, bool(given)
         )
@@ -358,33 +463,40 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         condition = encode_context(context, count, types, *models, device)
         return None if condition is None else condition.to(device).repeat(num_objects_per_prompt)
 
-    def prepare_latents(
+    def prepare_noise(
         self, batch_size: int, device: torch.device, generator: Generators, latents: Tensor | None = None
     ) -> Tensor:
-        """Noise [B, C, L] at the scheduler's first level, float32 whatever the models' precision."""
+        """Standard normal noise [B, C, L], the one given or drawn, float32 whatever the models' precision."""
         if latents is None:
             shape = (batch_size, self.unet.config.in_channels, self.unet.config.sample_size)
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        return latents.to(device=device, dtype=torch.float32) * self.scheduler.init_noise_sigma
+        return latents.to(device=device, dtype=torch.float32)
+
+    def prepare_latents(
+        self, batch_size: int, device: torch.device, generator: Generators, latents: Tensor | None = None
+    ) -> Tensor:
+        """Noise [B, C, L] at the scheduler's first level."""
+        return self.prepare_noise(batch_size, device, generator, latents) * self.scheduler.init_noise_sigma
 
     def denoise(
         self,
         tensors: dict[str, Any],
+        timesteps: Tensor,
         generator: Generators,
         eta: float,
         callback_on_step_end: StepCallback | None,
         callback_inputs: list[str],
     ) -> Tensor:
-        """Runs the scheduler's steps; returns the final latents [B, C, L].
+        """Runs steps of the scheduler; returns the final latents [B, C, L].
 
         Args:
             tensors: "latents" to start from, the texts' states and masks under the names that
                 :meth:`encode_prompt` returns (a callback may replace them), and "context", the
                 condition of everything else.
+            timesteps: those of the scheduler that are run.
             generator, eta, callback_on_step_end: as in :meth:`__call__`.
             callback_inputs: names of the tensors that the callback is given.
         """
-        timesteps = self.scheduler.timesteps
         self._num_timesteps = len(timesteps)
         options = _accepted_by(self.scheduler.step, {"generator": generator, "eta": eta})
         with self.progress_bar(total=self._num_timesteps) as progress_bar:

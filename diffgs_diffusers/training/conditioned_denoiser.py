@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,17 @@ ENCODERS: dict[str, Any] = {
     "image_encoder": CLIPVisionModel,
     "condition_encoder": ConditionEncoder,
 }
+
+
+@dataclass
+class ConditionedDenoiserOutput(UNet1DConditionOutput):
+    """What :class:`ConditionedDenoiser` returns.
+
+    Attributes:
+        guess: [I, C, L], the clean latents as they were guessed from the pictures of the call, if there were any.
+    """
+
+    guess: Tensor | None = None
 
 
 class ConditionedDenoiser(nn.Module):
@@ -54,7 +66,7 @@ class ConditionedDenoiser(nn.Module):
         texts: Tensor | None = None,
         mask: Tensor | None = None,
         context: Mapping[str, Tensor] | None = None,
-    ) -> UNet1DConditionOutput:
+    ) -> ConditionedDenoiserOutput:
         """As the denoiser.
 
         Args:
@@ -65,28 +77,42 @@ class ConditionedDenoiser(nn.Module):
             context: ``pixels`` [I, 3, H, W] of the rows ``view_rows`` [I]; ``features`` [G, N, F] and ``kind`` [G]
                 of the rows ``features_rows`` [G]; and ``keep`` [B] bool, False for rows that are told nothing.
         """
-        context, found = context or {}, []
+        context, found, guess = context or {}, [], None
         if texts is not None:
             states = texts if self.text_encoder is None else self.text_encoder(texts).last_hidden_state
             found.append(Condition.of_type(states, 0, mask))
         if "pixels" in context:
-            found.append(self._pictures(context, len(sample)))
+            seen = self._states_of_pictures(context["pixels"])
+            found.append(self._pictures(seen, context["view_rows"], len(sample)))
+            guess = self._guess(seen)
         if "features" in context:
             found.append(self._places(context, len(sample)))
         if not found:
-            return self.unet(sample, timestep)
+            return ConditionedDenoiserOutput(self.unet(sample, timestep).sample)
         condition = Condition.joined(found)
         if "keep" in context:
             condition = condition.hidden(~context["keep"])
-        return self.unet(sample, timestep, condition.states, condition.mask, condition.type_ids, condition.aligned)
+        told = (condition.states, condition.mask, condition.type_ids, condition.aligned)
+        return ConditionedDenoiserOutput(self.unet(sample, timestep, *told).sample, guess)
 
-    def _pictures(self, context: Mapping[str, Tensor], batch_size: int) -> Condition:
-        assert self.image_encoder is not None and self.condition_encoder is not None
-        states = self.condition_encoder.project_images(self.image_encoder(context["pixels"]).last_hidden_state)
-        mask = torch.zeros(batch_size, states.shape[1], dtype=torch.bool, device=states.device)
-        mask[context["view_rows"]] = True
+    def _states_of_pictures(self, pixels: Tensor) -> Tensor:
+        assert self.image_encoder is not None
+        return self.image_encoder(pixels).last_hidden_state
+
+    def _pictures(self, states: Tensor, rows: Tensor, batch_size: int) -> Condition:
+        assert self.condition_encoder is not None
+        tokens = _spread(self.condition_encoder.project_images(states), rows, batch_size)
+        mask = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=states.device)
+        mask[rows] = True
         type_id = list(self.unet.config.condition_types).index("image")
-        return Condition.of_type(_spread(states, context["view_rows"], batch_size), type_id, mask)
+        places = self.condition_encoder.places_of_images(states)
+        aligned = None if places is None else _spread(places, rows, batch_size)
+        return replace(Condition.of_type(tokens, type_id, mask), aligned=aligned)
+
+    def _guess(self, states: Tensor) -> Tensor | None:
+        assert self.condition_encoder is not None
+        guess = self.condition_encoder.picture_guess
+        return None if guess is None else guess.latents(states, self.unet.config.patch_size)
 
     def _places(self, context: Mapping[str, Tensor], batch_size: int) -> Condition:
         assert self.condition_encoder is not None
@@ -168,7 +194,11 @@ def context_of(
     keep = torch.rand(len(batch["latents"]), generator=generator, device=generator.device) >= condition_dropout
     context = {name: batch[name] for name in ("features", "features_rows", "kind", "view_rows") if name in batch}
     if "view" in batch and image_processor is not None:
-        views = batch["view"].cpu().movedim(-1, 1)
-        pixels = image_processor(images=list(views), return_tensors="pt").pixel_values
-        context["pixels"] = pixels.to(batch["latents"].device)
+        context["pixels"] = pixels_of(batch["view"], image_processor)
     return {**context, "keep": keep}
+
+
+def pixels_of(views: Tensor, image_processor: CLIPImageProcessor) -> Tensor:
+    """Pictures [I, H, W, 3] uint8 as their encoder wants them, on the same device."""
+    images = list(views.cpu().movedim(-1, 1))
+    return image_processor(images=images, return_tensors="pt").pixel_values.to(views.device)

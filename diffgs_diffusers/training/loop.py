@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast, send_to_device
+from accelerate.utils import broadcast, gather_object, send_to_device
 from diffusers.optimization import get_scheduler
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -159,12 +159,13 @@ class Trainer:
 
     def _log_statistics(self) -> dict[str, float]:
         """Averages the terms over processes, writes a line and gives it to the trackers."""
-        means = self.statistics.means()
         values: dict[str, float] = {"step": self.step}
-        for name, value in means.items():
-            value = self.accelerator.reduce(value.to(self.accelerator.device), reduction="mean")
-            self._check_finite(name, value)
-            values[name] = value.item()
+        # A term may come up in some processes only: the sums are taken of all names, in the same order.
+        for name in sorted(set(gather_object(list(self.statistics.sums)))):
+            total = self.accelerator.reduce(self.statistics.total(name).to(self.accelerator.device))
+            mean = total[0] / total[1]
+            self._check_finite(name, mean)
+            values[name] = mean.item()
         values["lr"] = self.schedule.get_last_lr()[0]
         values |= self.statistics.speeds()
         self._write_statistics(values)

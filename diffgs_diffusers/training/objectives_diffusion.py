@@ -19,6 +19,7 @@ def diffusion_loss(
     mask: Tensor | None = None,
     snr_gamma: float | None = None,
     context: Mapping[str, Tensor] | None = None,
+    guess_weight: float = 0.0,
 ) -> dict[str, Tensor]:
     """Mean squared error of the denoiser's prediction (DDPM, equation 14; LDM, equation 3).
 
@@ -33,17 +34,23 @@ def diffusion_loss(
         snr_gamma: γ of min-SNR weighting; None: every timestep has weight 1.
         context: What else is told; `unet` is then a
             :class:`~diffgs_diffusers.training.conditioned_denoiser.ConditionedDenoiser`.
+        guess_weight: How much the error of a first guess from pictures counts besides.
 
     Returns:
-        ``loss`` to minimise, and ``mse`` without the weights.
+        ``loss`` to minimise, ``mse`` without the weights, and ``guess_mse`` where a guess was made.
     """
     noisy = scheduler.add_noise(latents, noise, timesteps)
     further = () if context is None else (context,)
-    prediction = unet(noisy, timesteps, encoder_hidden_states, mask, *further).sample.float()
+    output = unet(noisy, timesteps, encoder_hidden_states, mask, *further)
     target = prediction_target(scheduler, latents, noise, timesteps)
-    errors = (prediction - target.float()).square().flatten(1).mean(dim=1)
+    errors = (output.sample.float() - target.float()).square().flatten(1).mean(dim=1)
     weights = snr_weights(scheduler, timesteps, snr_gamma)
-    return {"loss": (weights * errors).mean(), "mse": errors.mean().detach()}
+    terms = {"loss": (weights * errors).mean(), "mse": errors.mean().detach()}
+    guess = getattr(output, "guess", None)
+    if context is not None and guess is not None:
+        guess_mse = (guess.float() - latents[context["view_rows"]]).square().mean()
+        terms |= {"loss": terms["loss"] + guess_weight * guess_mse, "guess_mse": guess_mse.detach()}
+    return terms
 
 
 def prediction_target(scheduler: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

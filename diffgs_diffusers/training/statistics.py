@@ -49,9 +49,11 @@ class RunningStatistics:
         finally:
             self.started += time.perf_counter() - began
 
-    def means(self) -> dict[str, torch.Tensor]:
-        """Average of every term over the micro-steps that had it, in the order of the names."""
-        return {name: self.sums[name] / self.counts[name] for name in sorted(self.sums)}
+    def total(self, name: str) -> torch.Tensor:
+        """[2]: the sum of a term, and of how many micro-steps; zeros if none had it."""
+        if name not in self.sums:
+            return torch.zeros(2)
+        return torch.stack([self.sums[name], self.sums[name].new_tensor(self.counts[name])])
 
     def speeds(self) -> dict[str, float]:
         """``samples_per_second`` and ``data_wait_fraction`` since the last reset."""

@@ -62,6 +62,9 @@ def test_every_condition_reaches_the_pipeline(model: Path, inputs: Path) -> None
         ["--points", "cloud.npy", "a red chair"],
         ["--image", "photo.png", "--partial", "half.ply", "a red chair", "--discard-input"],
         ["--image", "photo.png", "--negative-prompt", "a red chair"],
+        ["--gaussians", "half.ply"],
+        ["--gaussians", "half.ply", "--strength", "1"],
+        ["--gaussians", "part.spz", "a red chair"],
     ]
     for index, words in enumerate(conditions):
         assert main(["generate", *words, "--model", str(model), "-o", f"{index}.ply", *QUICK]) == 0
@@ -114,6 +117,7 @@ def test_an_object_of_a_batch_equals_the_object_alone(
         ),
         (["--partial", "./half.ply"], ["half-object.ply", "half-object.png"], "partial ./half.ply"),
         (["--points", "cloud.npy"], ["cloud-object.ply", "cloud-object.png"], "points cloud.npy"),
+        (["--gaussians", "part.spz"], ["part-object.ply", "part-object.png"], "gaussians part.spz"),
         (["--points", "cloud.npy", "A lamp"], ["a-lamp.ply", "a-lamp.png"], "'A lamp', points cloud.npy"),
     ],
 )
@@ -156,7 +160,17 @@ def make_bad_inputs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "PROMPT: say what to make, or pass --image, --partial or --points"),
+        ([], "PROMPT: say what to make, or pass --image, --partial, --points or --gaussians"),
+        (["a", "--strength", "0.5"], "--strength: there is no --gaussians"),
+        (["--gaussians", "half.ply", "--strength", "0"], "--strength 0: leaves nothing to change"),
+        (["--gaussians", "half.ply", "--strength", "1.5"], "--strength"),
+        (["--gaussians", "cloud.npy"], "input cloud.npy: the suffix must be one of .ply, .spz"),
+        (
+            ["--gaussians", "half.ply", "-o", "half.spz", "--partial", "half.spz"],
+            "input half.spz: there is no such",
+        ),
+        (["--gaussians", "half.ply", "-o", "half.ply"], "output half.ply: is an input too"),
+        (["--gaussians", "empty.ply"], "empty.ply: holds no Gaussians"),
         (["--count", "2"], "PROMPT"),
         (["--partial", "half.ply", "--points", "cloud.npy"], "--points: not allowed with argument --partial"),
         (["a", "--discard-input"], "--discard-input: there is no --partial"),
@@ -198,7 +212,7 @@ def test_what_the_model_cannot_take_is_refused_before_it_works(
     save_splats(PART.transform(scale=9.0), "far.ply")
     np.save("far.npy", 9 * PART.means.numpy())
     before = sorted(inputs.iterdir())
-    for option in ("--partial=far.ply", "--points=far.npy"):
+    for option in ("--partial=far.ply", "--points=far.npy", "--gaussians=far.ply"):
         assert "reaches 3.51 from the origin" in fails("generate", option, "-o", "a.ply", "--model", model, *QUICK)
     assert sorted(inputs.iterdir()) == before
 

@@ -49,5 +49,5 @@ def test_states_of_places_are_joined_with_tokens_and_stacked_with_nothing():
     assert not condition.hidden().aligned.any()
     assert not Condition.of_places(places).hidden().aligned.any()  # there are no tokens whose mask says how many
     assert torch.equal(condition.repeat(2).aligned, places[[0, 0, 1, 1]])
-    with pytest.raises(ValueError, match="Only one condition"):
-        Condition.joined([condition, condition])
+    other = torch.randn(2, 6, 4)
+    torch.testing.assert_close(Condition.joined([condition, Condition.of_places(other)]).aligned, places + other)

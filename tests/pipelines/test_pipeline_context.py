@@ -99,6 +99,12 @@ def test_a_part_may_be_a_file(pipe: DiffGSPipeline, tmp_path: Path) -> None:
     torch.testing.assert_close(latents_of(pipe, partial=tmp_path / "part.ply"), latents_of(pipe, partial=PART))
 
 
+def test_points_may_be_a_file(pipe: DiffGSPipeline, tmp_path: Path) -> None:
+    colored = torch.cat([CLOUD, torch.full_like(CLOUD, 0.25)], dim=1)
+    np.save(tmp_path / "points.npy", colored.numpy())
+    torch.testing.assert_close(latents_of(pipe, points=tmp_path / "points.npy"), latents_of(pipe, points=colored))
+
+
 def with_nan() -> GaussianSplats:
     splats = random_splats(5)
     splats.means[2] = torch.nan
@@ -121,7 +127,11 @@ def with_nan() -> GaussianSplats:
         ({"partial": with_nan()}, ValueError, "`partial`: `means` must be finite: 1 of 5"),
         ({"partial": PART.transform(scale=9.0)}, ValueError, "reaches 3.5. from the origin"),
         ({"partial": PART, "points": CLOUD}, ValueError, "`partial` or `points`, not both"),
-        ({"points": [[0, 0, 0]]}, TypeError, r"`points\[0\]` must be an array or a tensor, got list"),
+        (
+            {"points": [[0, 0, 0]]},
+            TypeError,
+            r"`points\[0\]` must be an array, a tensor or the path",
+        ),
         ({"points": torch.zeros(5, 4)}, ValueError, r"\[N, 3\] or, with colours, \[N, 6\], got \[5, 4\]"),
         ({"points": torch.zeros(0, 3)}, ValueError, "`points` holds no point"),
         ({"points": torch.tensor([[0.0, 0, torch.nan]])}, ValueError, "NaN or infinite in 1 of 1 points"),

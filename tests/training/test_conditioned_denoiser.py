@@ -82,7 +82,7 @@ def difference(first: Tensor, second: Tensor) -> Tensor:
 
 def alone(model: ConditionedDenoiser, told: dict[str, Any], row: int) -> Tensor:
     """What the denoiser makes of one row, its condition put together by hand."""
-    context, states, types, arguments = told["context"], [], [], {}
+    context, states, types, places = told["context"], [], [], []
     if row in TEXT_ROWS:
         words = told["texts"][row, told["mask"][row]]
         states.append(model.text_encoder(words[None]).last_hidden_state)
@@ -91,9 +91,11 @@ def alone(model: ConditionedDenoiser, told: dict[str, Any], row: int) -> Tensor:
         seen = model.image_encoder(context["pixels"][[VIEW_ROWS.index(row)]]).last_hidden_state
         states.append(model.condition_encoder.project_images(seen))
         types += [1] * seen.shape[1]
+        places.append(model.condition_encoder.places_of_images(seen))
     if row in FEATURES_ROWS:
         place = [FEATURES_ROWS.index(row)]
-        arguments["aligned_states"] = model.condition_encoder(context["features"][place], context["kind"][place])
+        places.append(model.condition_encoder(context["features"][place], context["kind"][place]))
+    arguments = {"aligned_states": sum(places)} if places else {}
     if states:
         arguments["encoder_hidden_states"] = torch.cat(states, dim=1)
         arguments["encoder_type_ids"] = torch.tensor([types])
@@ -108,6 +110,16 @@ def test_each_row_is_told_its_own_things_and_nothing_else(model, told):
     apart = difference(found, unconditional)
     assert apart[0] < 1e-4
     assert apart[1:].min() > 1e-2
+
+
+@torch.no_grad()
+def test_what_pictures_let_guess_is_returned(model, told):
+    seen = model.image_encoder(told["context"]["pixels"]).last_hidden_state
+    expected = model.condition_encoder.picture_guess.latents(seen, 1)
+    assert expected.shape == (2, CHANNELS, LENGTH)
+    torch.testing.assert_close(model(**told).guess, expected)
+    context = {name: value for name, value in told["context"].items() if name != "pixels"}
+    assert model(**told | {"context": context}).guess is None
 
 
 @torch.no_grad()
@@ -183,7 +195,7 @@ def test_the_loss_of_the_denoiser_teaches_all_encoders(model, told):
     # Only the pooled state goes through CLIP's last norm, and the denoiser reads the others.
     assert all("post_layernorm" in name for name, value in gradients.items() if value is None)
     first_layers = ("token_embedding", "patch_embedding", "point_encoder.proj_in", "kind_embedding")
-    for layer in (*first_layers, "image_projection.1", "aligned_projection"):
+    for layer in (*first_layers, "image_projection.1", "picture_guess.components", "aligned_projection"):
         (gradient,) = (value for name, value in gradients.items() if name.endswith(f"{layer}.weight"))
         assert gradient.any(), layer
 

@@ -223,3 +223,5 @@ def test_two_processes_train_one_model_and_resume(tmp_path):
     assert reports[0]["resumed_checksum"] == reports[0]["checksum"]
     assert not set(map(tuple, reports[0]["keys"])) & set(map(tuple, reports[1]["keys"]))
     assert_same_weights(tmp_path / "whole" / "unet", tmp_path / "resumed" / "unet")
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "stats.jsonl").read_text().splitlines()]
+    assert [line["rare"] for line in lines] == [3.0] * len(lines)

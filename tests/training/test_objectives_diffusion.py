@@ -86,6 +86,22 @@ def test_what_else_is_told_reaches_the_model(tensors):
     assert seen[0][2] is context
 
 
+def test_a_guess_from_pictures_is_measured_against_the_rows_that_have_one(tensors):
+    rows = torch.tensor([1, 3])
+    guess = tensors["latents"][rows] + 0.5
+
+    def told(*_):
+        return SimpleNamespace(sample=tensors["noise"] + 1, guess=guess)
+
+    given = {"context": {"view_rows": rows}, "guess_weight": 0.2}
+    terms = diffusion_loss(told, make_scheduler("epsilon"), **tensors, **given)
+    assert terms["guess_mse"].item() == pytest.approx(0.25, rel=1e-5)
+    assert terms["mse"].item() == pytest.approx(1, rel=1e-5)
+    assert terms["loss"].item() == pytest.approx(1.05, rel=1e-5)
+    guess = None
+    assert "guess_mse" not in diffusion_loss(told, make_scheduler("epsilon"), **tensors, **given)
+
+
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 def test_min_snr_counts_the_error_of_the_clean_latents(prediction_type, tensors):
     """Whatever is predicted, the loss is the mean of min(SNR, γ) · |x₀ error|²."""

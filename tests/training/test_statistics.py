@@ -9,15 +9,15 @@ import torch
 from diffgs_diffusers.training.statistics import RunningStatistics, append_statistics, drop_statistics_after
 
 
-def test_terms_are_averaged_over_the_steps_that_had_them():
+def test_terms_are_summed_over_the_steps_that_had_them():
     statistics = RunningStatistics()
     statistics.add({"loss": torch.tensor(1.0, requires_grad=True), "kl": torch.tensor(4.0)}, 8, 0.0)
     statistics.add({"loss": torch.tensor(2.0)}, 8, 0.0)
-    means = statistics.means()
-    assert {name: value.item() for name, value in means.items()} == {"kl": 4.0, "loss": 1.5}
-    assert not means["loss"].requires_grad
+    totals = {name: statistics.total(name) for name in statistics.sums}
+    assert {name: value.tolist() for name, value in totals.items()} == {"loss": [3.0, 2.0], "kl": [4.0, 1.0]}
+    assert not totals["loss"].requires_grad
     statistics.reset()
-    assert statistics.means() == {}
+    assert statistics.total("loss").tolist() == [0.0, 0.0]
 
 
 def test_speeds_leave_pauses_out():

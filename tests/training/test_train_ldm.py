@@ -16,6 +16,7 @@ from transformers import CLIPTextModel
 from diffgs_diffusers import DiffGSPipeline
 from diffgs_diffusers.data.latents import LatentDataset, LatentRecord, read_latents, write_index, write_latents
 from diffgs_diffusers.models import GaussianVAE, UNet1DConditionModel
+from diffgs_diffusers.training.building import version_source
 from diffgs_diffusers.training.conditioned_denoiser import CaptionTokens, ConditionedDenoiser
 from diffgs_diffusers.training.encoding import write_latent_statistics
 from diffgs_diffusers.training.setup import explicit_attention_on_cpu
@@ -38,6 +39,7 @@ SMALL_CONDITION_ENCODER = {
     "depth_bins": 4,
     "channels": 16,
     "num_points": 64,
+    "guess_rank": 8,
 }
 
 
@@ -301,23 +303,11 @@ def test_rows_without_text_are_told_none(train_ldm, tmp_path):
     assert abs(loss(True, captions) - unconditional) > 1e-3
 
 
-def test_a_denoiser_to_start_from_is_told_of_places_where_there_are_any(train_ldm, latents_folder, tmp_path):
-    unet = UNet1DConditionModel.from_config(tiny_unet(LENGTH, CHANNELS).config, has_aligned_condition=False)
-    unet.save_pretrained(str(tmp_path / "unet"))
-    words = ["--output_dir=run", f"--pretrained_unet_model_name_or_path={tmp_path / 'unet'}"]
-    latents = LatentDataset(latents_folder)
-    for shares, expected in (([], False), (["--image_share=1"], False), (["--points_share=1"], True)):
-        args = train_ldm.build_parser().parse_args([*words, *shares])
-        built = train_ldm.build_unet(args, latents, None)
-        assert built.config.has_aligned_condition == expected
-        assert all(torch.equal(built.state_dict()[key], value) for key, value in unet.state_dict().items())
-
-
 @torch.no_grad()
 def test_parts_are_cut_from_the_version_that_was_encoded(train_ldm, encoded_folder, dataset_folder, vae_folder):
     latents, vae = LatentDataset(encoded_folder), GaussianVAE.from_pretrained(vae_folder)
     # Where workers are spawned, they get it pickled.
-    splats_of = pickle.loads(pickle.dumps(train_ldm.version_source(dataset_folder, latents)))
+    splats_of = pickle.loads(pickle.dumps(version_source(dataset_folder, latents)))
     for index, record in enumerate(latents.records):
         means = read_latents(encoded_folder, record.id)[1]["mean"].float()
         assert len(means) == 1 + AUGMENTATIONS
@@ -372,11 +362,6 @@ def test_validation_prompts_are_drawn(train_ldm, words, clip_folder, vae_folder,
         assert low < high
 
 
-@pytest.mark.parametrize(("length", "patch_size"), [(48, 1), (192, 1), (256, 1), (768, 4), (3072, 16), (1022, 1)])
-def test_long_latents_are_worked_on_in_squares(train_ldm, length, patch_size):
-    assert train_ldm.default_patch_size(length) == patch_size
-
-
 def test_a_vae_with_other_statistics_is_refused(train_ldm, words, vae_folder):
     write_latent_statistics(vae_folder, [0.0] * CHANNELS, [1.0] * CHANNELS)
     with pytest.raises(ValueError, match="latents_mean"):
@@ -389,7 +374,9 @@ def test_a_vae_with_other_statistics_is_refused(train_ldm, words, vae_folder):
         (["--condition_dropout=1.5"], "--condition_dropout must be in [0, 1]"),
         (["--train_text_encoder"], "--train_text_encoder needs"),
         (["--snr_gamma=0"], "--snr_gamma must be above 0"),
-        (["--image_share=0.5"], "--image_share needs --image_encoder"),
+        (["--image_share=0.5"], "--image_share and --train_image_encoder need --image_encoder"),
+        (["--train_image_encoder"], "--image_share and --train_image_encoder need --image_encoder"),
+        (["--train_image_encoder", "--image_encoder=clip"], "needs an --image_share above 0"),
         (["--partial_share=0.5"], "need --object_data_dir"),
         (["--points_share=0.5"], "need --object_data_dir"),
         (["--text_share=1.5"], "--text_share must be in [0, 1], got 1.5"),
