@@ -36,9 +36,12 @@ from diffgs_diffusers.evaluation.novelty import (
 )
 from diffgs_diffusers.evaluation.perceptual import load_lpips, lpips_obstacle
 from diffgs_diffusers.evaluation.reconstruction import reconstruction_scores, summarize
+from diffgs_diffusers.evaluation.set_metrics import set_comparison
 from diffgs_diffusers.evaluation.text_grid import GridSettings, generate_objects, grid_summary, text_grid
 from diffgs_diffusers.evaluation.views import evaluation_cameras, render_on_white, save_sheet
 
+SET_POINTS = 1024  # of each object, where all pairs are compared
+SHEET_ROWS = 8
 TABLES = ("vae", "text", "conditions", "novelty")
 
 
@@ -140,7 +143,7 @@ def conditions_table(args: argparse.Namespace, pipe: DiffGSPipeline) -> dict[str
             rows.append([_picture(splats) for splats in (truth, *made.values())])
         table[condition] = condition_summary(scores)
         if args.pictures:
-            save_sheet(rows, Path(args.pictures) / f"{condition}.png")
+            save_sheet(rows[:SHEET_ROWS], Path(args.pictures) / f"{condition}.png")
     print(report.conditions_markdown(table), flush=True)
     return {"conditions": table}
 
@@ -168,11 +171,34 @@ def novelty_table(args: argparse.Namespace, pipe: DiffGSPipeline) -> dict[str, A
         "a training object": distance_summary([neighbor.distance for neighbor in references.leave_one_out()]),
     }
     print(report.novelty_markdown(table), flush=True)
+    sets = compare_sets(args, [surface_points(sample, SET_POINTS) for sample in made], train)
+    print(report.sets_markdown(sets), flush=True)
     found = [
         {"seed": seed, "nearest": train.records[neighbor.index].id, "distance": neighbor.distance}
         for seed, neighbor in zip((s for s, sample in zip(seeds, samples) if sample is not None), neighbors)
     ]
-    return {"novelty": {"distances": table, "num_empty": len(samples) - len(made), "samples": found}}
+    counts = {"num_empty": len(samples) - len(made)}
+    return {"novelty": {"distances": table, "sets": sets, **counts, "samples": found}}
+
+
+def compare_sets(
+    args: argparse.Namespace, samples: list[np.ndarray], train: GaussianObjectDataset
+) -> dict[str, dict[str, float]]:
+    """How samples are distributed beside training and held-out objects, and how those are beside each other; empty
+    where there are not two of each."""
+    held_out = [GaussianObjectDataset(args.data, split=split) for split in ("validation", "test")]
+    generator = np.random.default_rng(args.seed)
+    chosen = generator.permutation(len(train))[: len(samples)]
+    known = [surface_points(train.splats(int(index)), SET_POINTS) for index in chosen]
+    unknown = [surface_points(part.splats(index), SET_POINTS) for part in held_out for index in range(len(part))]
+    unknown = [unknown[index] for index in generator.permutation(len(unknown))[: len(samples)]]
+    if min(len(samples), len(known), len(unknown)) < 2:
+        return {}
+    return {
+        "samples, training objects": set_comparison(samples, known),
+        "samples, held-out objects": set_comparison(samples, unknown),
+        "training objects, held-out objects": set_comparison(known, unknown),
+    }
 
 
 def _picture(splats: GaussianSplats | None) -> torch.Tensor:

@@ -72,6 +72,13 @@ def novelty_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
     return markdown_table(["nearest training object of", *names], rows)
 
 
+def sets_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
+    """Coverage, minimum matching distance and 1-NNA, a row for each pair of sets."""
+    names = {"count": "of each", "coverage": "coverage", "mmd": "MMD", "one_nna": "1-NNA"}
+    rows = [[title, *(values[name] for name in names)] for title, values in table.items()]
+    return markdown_table(["sets", *names.values()], rows)
+
+
 def update_json(path: str | Path, results: Mapping[str, Any]) -> None:
     """Puts results into a JSON file, whole or not at all; other tables that it holds already are kept.
 

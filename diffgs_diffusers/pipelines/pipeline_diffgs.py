@@ -322,13 +322,14 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         weights = [index / (num_objects - 1) for index in range(num_objects)]
         shape = (1, self.unet.config.in_channels, self.unet.config.sample_size)
         if all(seeds):
-            generators = (torch.Generator().manual_seed(int(end)) for end in (first, second))
-            ends = [torch.randn(shape, generator=one) for one in generators]
-            noise = torch.cat([slerp(*ends, weight) for weight in weights])
+            begin, end = (
+                torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in (first, second)
+            )
+            noise = torch.cat([slerp(begin, end, weight) for weight in weights])
             generator = generator or torch.Generator().manual_seed(int(first))
             return self(latents=noise, num_objects_per_prompt=num_objects, generator=generator, **options)
-        ends = [self.encode_objects(end) for end in (first, second)]
-        mixed = torch.cat([torch.lerp(*ends, weight) for weight in weights])
+        begin, end = self.encode_objects(first), self.encode_objects(second)
+        mixed = torch.cat([torch.lerp(begin, end, weight) for weight in weights])
         noise = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
         noise = noise.expand(num_objects, -1, -1)
         return self(gaussians=mixed, strength=strength, latents=noise, generator=generator, **options)
