@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from diffgs_diffusers.evaluation.category_training import (
 )
 from diffgs_diffusers.evaluation.color_calibration import calibrate_judge, judge_accuracy
 from diffgs_diffusers.evaluation.conditions import CONDITIONS, ConditionJudge, condition_summary
+from diffgs_diffusers.evaluation.image_distributions import LEAST_IMAGES, VisionFeatures, image_distance
 from diffgs_diffusers.evaluation.novelty import (
     LEAST_POINTS,
     ReferenceSet,
@@ -38,7 +40,7 @@ from diffgs_diffusers.evaluation.perceptual import load_lpips, lpips_obstacle
 from diffgs_diffusers.evaluation.reconstruction import reconstruction_scores, summarize
 from diffgs_diffusers.evaluation.set_metrics import set_comparison
 from diffgs_diffusers.evaluation.text_grid import GridSettings, generate_objects, grid_summary, text_grid
-from diffgs_diffusers.evaluation.views import evaluation_cameras, render_on_white, save_sheet
+from diffgs_diffusers.evaluation.views import NUM_VIEWS, evaluation_cameras, render_on_white, save_sheet
 
 SET_POINTS = 1024  # of each object, where all pairs are compared
 SHEET_ROWS = 8
@@ -171,34 +173,53 @@ def novelty_table(args: argparse.Namespace, pipe: DiffGSPipeline) -> dict[str, A
         "a training object": distance_summary([neighbor.distance for neighbor in references.leave_one_out()]),
     }
     print(report.novelty_markdown(table), flush=True)
-    sets = compare_sets(args, [surface_points(sample, SET_POINTS) for sample in made], train)
-    print(report.sets_markdown(sets), flush=True)
+    sets = compared_sets(args, made, train)
+    compared = {"shapes": compare_shapes(sets), "images": compare_images(sets, pipe)}
+    print(report.sets_markdown(compared["shapes"]), flush=True)
+    print(report.images_markdown(compared["images"]), flush=True)
     found = [
         {"seed": seed, "nearest": train.records[neighbor.index].id, "distance": neighbor.distance}
         for seed, neighbor in zip((s for s, sample in zip(seeds, samples) if sample is not None), neighbors)
     ]
     counts = {"num_empty": len(samples) - len(made)}
-    return {"novelty": {"distances": table, "sets": sets, **counts, "samples": found}}
+    return {"novelty": {"distances": table, **compared, **counts, "samples": found}}
 
 
-def compare_sets(
-    args: argparse.Namespace, samples: list[np.ndarray], train: GaussianObjectDataset
-) -> dict[str, dict[str, float]]:
-    """How samples are distributed beside training and held-out objects, and how those are beside each other; empty
-    where there are not two of each."""
-    held_out = [GaussianObjectDataset(args.data, split=split) for split in ("validation", "test")]
+def compared_sets(
+    args: argparse.Namespace, samples: list[GaussianSplats], train: GaussianObjectDataset
+) -> dict[str, list[GaussianSplats]]:
+    """Samples, and as many training and held-out objects of a fixed choice, as far as there are that many."""
     generator = np.random.default_rng(args.seed)
-    chosen = generator.permutation(len(train))[: len(samples)]
-    known = [surface_points(train.splats(int(index)), SET_POINTS) for index in chosen]
-    unknown = [surface_points(part.splats(index), SET_POINTS) for part in held_out for index in range(len(part))]
-    unknown = [unknown[index] for index in generator.permutation(len(unknown))[: len(samples)]]
-    if min(len(samples), len(known), len(unknown)) < 2:
-        return {}
+    held_out = [GaussianObjectDataset(args.data, split=split) for split in ("validation", "test")]
+    unknown = [(part, index) for part in held_out for index in range(len(part))]
+    count = min(len(samples), len(train), len(unknown))
     return {
-        "samples, training objects": set_comparison(samples, known),
-        "samples, held-out objects": set_comparison(samples, unknown),
-        "training objects, held-out objects": set_comparison(known, unknown),
+        "samples": samples[:count],
+        "training objects": [train.splats(int(index)) for index in generator.permutation(len(train))[:count]],
+        "held-out objects": [
+            unknown[place][0].splats(unknown[place][1]) for place in generator.permutation(len(unknown))[:count]
+        ],
     }
+
+
+def compare_shapes(sets: dict[str, list[GaussianSplats]]) -> dict[str, dict[str, float]]:
+    """How each two of the sets are distributed beside each other; empty where there are not two objects of each."""
+    if min(map(len, sets.values())) < 2:
+        return {}
+    clouds = {name: [surface_points(splats, SET_POINTS) for splats in objects] for name, objects in sets.items()}
+    return {f"{a}, {b}": set_comparison(clouds[a], clouds[b]) for a, b in combinations(sets, 2)}
+
+
+def compare_images(sets: dict[str, list[GaussianSplats]], pipe: DiffGSPipeline) -> dict[str, dict[str, float]]:
+    """FID and KID of renders of each two of the sets; empty where there are too few, or no vision model."""
+    if pipe.image_encoder is None or NUM_VIEWS * min(map(len, sets.values())) < LEAST_IMAGES:
+        return {}
+    features = VisionFeatures(pipe.image_encoder, pipe.image_processor)
+    cameras = evaluation_cameras(pipe.image_encoder.config.image_size)
+    views = {
+        name: torch.cat([render_on_white(splats, cameras) for splats in objects]) for name, objects in sets.items()
+    }
+    return {f"{a}, {b}": asdict(image_distance(views[a], views[b], features)) for a, b in combinations(sets, 2)}
 
 
 def _picture(splats: GaussianSplats | None) -> torch.Tensor:

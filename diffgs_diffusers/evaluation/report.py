@@ -79,6 +79,15 @@ def sets_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
     return markdown_table(["sets", *names.values()], rows)
 
 
+def images_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
+    """FID and KID of renders, with the numbers of images, a row for each pair of sets."""
+    rows = [
+        [title, f"{row['num_images']}, {row['num_others']}", row["fid"], row["kid"], row["kid_std"]]
+        for title, row in table.items()
+    ]
+    return markdown_table(["sets", "images", "FID", "KID", "± of KID"], rows)
+
+
 def update_json(path: str | Path, results: Mapping[str, Any]) -> None:
     """Puts results into a JSON file, whole or not at all; other tables that it holds already are kept.
 

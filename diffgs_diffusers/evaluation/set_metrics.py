@@ -39,7 +39,7 @@ def minimum_matching_distance(between: np.ndarray) -> float:
 def nearest_neighbor_accuracy(among_samples: np.ndarray, between: np.ndarray, among_objects: np.ndarray) -> float:
     """How often the nearest other one of both sets is of the same set (1-NNA; Lopez-Paz & Oquab 2017).
 
-    One half if both sets are drawn from one distribution; 1 if they lie apart, less than a half if samples are copies.
+    One half if both sets are drawn from one distribution, 1 if they lie apart, less if samples are copies.
 
     Args:
         among_samples: [S, S] distances.

@@ -33,8 +33,14 @@ def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: py
     assert set(results["vae"]["test"]) == {"true centres", "40", "80"}
     assert len(results["novelty"]["samples"]) + results["novelty"]["num_empty"] == 4
     assert set(results["novelty"]["distances"]) == {"a sample", "a training object"}
-    assert all(0 <= row["one_nna"] <= 1 for row in results["novelty"]["sets"].values())
-    assert len(results["novelty"]["sets"]) == 3
+    shapes = results["novelty"]["shapes"]
+    assert list(shapes) == [
+        "samples, training objects",
+        "samples, held-out objects",
+        "training objects, held-out objects",
+    ]
+    assert all(0 <= row["one_nna"] <= 1 and row["count"] == 4 for row in shapes.values())
+    assert results["novelty"]["images"] == {}  # of four objects there are too few
     assert str(tmp_path) not in json.dumps(results)
     printed = capsys.readouterr().out
     assert "| test, 80 | 1 |" in printed

@@ -1,0 +1,93 @@
+"""Do renders of samples look like renders of objects? FID (Heusel et al. 2017) and KID (Bińkowski et al. 2018)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from importlib import import_module
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPImageProcessor, CLIPVisionModel
+
+LEAST_IMAGES = 100
+KID_SUBSETS = 100
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class ImageDistance:
+    """How far two sets of images lie apart, in features.
+
+    Args:
+        fid: Fréchet distance of Gaussians fitted to the features; grows as images get fewer.
+        kid: unbiased squared maximum mean discrepancy under the cubic kernel, mean over subsets; about 0 for one
+            distribution, and it may be below.
+        kid_std: its standard deviation over the subsets.
+        num_images: of the first set.
+        num_others: of the second.
+    """
+
+    fid: float
+    kid: float
+    kid_std: float
+    num_images: int
+    num_others: int
+
+
+class VisionFeatures(nn.Module):
+    """Features of images [B, 3, H, W] in [0, 1]: the mean of a CLIP vision model's last hidden states, [B, D].
+
+    Args:
+        image_encoder: the vision model.
+        image_processor: prepares its images.
+    """
+
+    def __init__(self, image_encoder: CLIPVisionModel, image_processor: CLIPImageProcessor) -> None:
+        super().__init__()
+        self.image_encoder, self.image_processor = image_encoder.eval(), image_processor
+        self.num_features = image_encoder.config.hidden_size  # read by the metrics
+
+    def forward(self, images: Tensor) -> Tensor:
+        pictures = list((images.clamp(0, 1) * 255).round().to(torch.uint8).cpu())
+        pixels = self.image_processor(images=pictures, return_tensors="pt").pixel_values
+        pixels = pixels.to(self.image_encoder.device, self.image_encoder.dtype)
+        return self.image_encoder(pixels).last_hidden_state.mean(dim=1).float()
+
+
+@torch.no_grad()
+def image_distance(
+    images: Tensor, others: Tensor, features: nn.Module | int, *, force: bool = False
+) -> ImageDistance:
+    """Distances between two sets of images.
+
+    Args:
+        images: [N, H, W, 3] in [0, 1].
+        others: [M, H, W, 3].
+        features: a module of images [B, 3, H, W] in [0, 1] to [B, D] with an attribute ``num_features``; or 2048
+            for the Inception network that the figures of papers are of, whose weights torch-fidelity downloads.
+        force: measure sets of fewer than 100 images, whose figures mean little.
+
+    Raises:
+        ValueError: for sets that are too small.
+        ImportError: if torchmetrics is not installed (the extra ``eval``).
+    """
+    counts = len(images), len(others)
+    if min(counts) < 2 or (min(counts) < LEAST_IMAGES and not force):
+        raise ValueError(
+            f"FID and KID of {counts[0]} and {counts[1]} images mean little: take at least {LEAST_IMAGES} of each"
+            + (", or pass `force=True`." if min(counts) >= 2 else ".")
+        )
+    options = {"feature": features, "normalize": True}
+    frechet = import_module("torchmetrics.image.fid").FrechetInceptionDistance(**options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the memory that all features need
+        kernel = import_module("torchmetrics.image.kid").KernelInceptionDistance(
+            **options, subsets=KID_SUBSETS, subset_size=max(2, min(counts) // 2)
+        )
+    for metric in (frechet, kernel):
+        for group, real in ((images, False), (others, True)):
+            for batch in group.split(_BATCH):
+                metric.update(batch.movedim(-1, 1), real=real)
+    kid, kid_std = kernel.compute()
+    return ImageDistance(float(frechet.compute()), float(kid), float(kid_std), *counts)
