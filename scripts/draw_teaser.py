@@ -14,14 +14,14 @@ from PIL import Image, ImageDraw, ImageFont
 from diffgs_diffusers import DiffGSPipeline, default_checkpoint, orbit_cameras
 
 PROMPTS = (
-    ("a red armchair", 4),
-    ("a blue sofa", 3),
-    ("a yellow car", 6),
-    ("a white bed", 1),
-    ("a green chair", 0),
-    ("a brown table", 0),
-    ("a black lamp", 2),
-    ("a brown cabinet", 0),
+    ("a red armchair", 9),
+    ("a blue sofa", 0),
+    ("a yellow car", 3),
+    ("a white bed", 2),
+    ("a green chair", 9),
+    ("a brown table", 8),
+    ("a black lamp", 9),
+    ("a brown cabinet", 9),
 )
 COLUMNS = 4
 

@@ -107,10 +107,9 @@ def build_condition_encoder(
     if path:
         encoder = ConditionEncoder.from_pretrained(path, torch_dtype=torch.float32)
         for name, value in fitting.items():
-            if encoder.config[name] != value:
-                raise ValueError(
-                    f"{path} has `{name}`={encoder.config[name]} and the other models ask for {value}."
-                )
+            has = encoder.config[name]
+            if has != value:
+                raise ValueError(f"{path} has `{name}`={has}, and the other models ask for {value}.")
         return encoder
     if image_encoder is not None:
         fitting["guess_channels"] = channels * patch_size

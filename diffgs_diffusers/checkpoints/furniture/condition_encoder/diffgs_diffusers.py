@@ -1,0 +1,5 @@
+"""Finds the classes in the installed package: `pip install diffgs-diffusers`."""
+
+from diffgs_diffusers import ConditionEncoder, DiffGSPipeline, GaussianVAE, UNet1DConditionModel
+
+__all__ = ["ConditionEncoder", "DiffGSPipeline", "GaussianVAE", "UNet1DConditionModel"]
