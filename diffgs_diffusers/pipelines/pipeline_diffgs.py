@@ -295,7 +295,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         generator: torch.Generator | None = None,
         **options: Any,
     ) -> DiffGSPipelineOutput | tuple[list[GaussianSplats] | Any]:
-        """Objects on the way from one to another, both of which are among them.
+        """Objects on the way from one to another; the first and the last are variations of those two.
 
         Two objects are mixed as latents, and the mixture, noised up to ``strength`` with one noise for all, is made
         an object by the rest of the steps (DDPM, figure 8). Two seeds are noises, mixed along the sphere.

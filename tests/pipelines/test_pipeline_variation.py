@@ -99,7 +99,7 @@ def test_a_reconstruction_has_as_many_gaussians_as_asked_for(pipe: DiffGSPipelin
     assert torch.equal(first.to_tensor(), again.to_tensor())
 
 
-def test_both_ends_are_among_what_lies_between_two_objects(pipe: DiffGSPipeline) -> None:
+def test_the_ends_of_what_lies_between_two_objects_are_their_variations(pipe: DiffGSPipeline) -> None:
     options: dict[str, Any] = {"num_inference_steps": STEPS, "output_type": "latent", "strength": 0.3}
     found = pipe.interpolate(OBJECT, OTHER, 5, generator=seeded(), **options).gaussians
     noise = torch.randn(1, 4, 48, generator=seeded())
