@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="train it along: for a small one, whose states hardly tell nouns apart",
     )
     group.add_argument("--pretrained_vae_model_name_or_path", help="GaussianVAE; needed to write a whole pipeline")
-    group.add_argument("--pretrained_unet_model_name_or_path", help="denoiser to start from")
+    group.add_argument("--pretrained_unet_model_name_or_path", help="denoiser to start from, with another --seed")
     group.add_argument(
         "--unet_config", help="JSON file of UNet1DConditionModel arguments that differ from its defaults"
     )

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPVisionModel
 
+from ..training.conditioned_denoiser import pixels_of
+
 LEAST_IMAGES = 100
 KID_SUBSETS = 100
 _BATCH = 64
@@ -49,9 +51,8 @@ class VisionFeatures(nn.Module):
         self.num_features = image_encoder.config.hidden_size  # read by the metrics
 
     def forward(self, images: Tensor) -> Tensor:
-        pictures = list((images.clamp(0, 1) * 255).round().to(torch.uint8).cpu())
-        pixels = self.image_processor(images=pictures, return_tensors="pt").pixel_values
-        pixels = pixels.to(self.image_encoder.device, self.image_encoder.dtype)
+        views = (images.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1)
+        pixels = pixels_of(views, self.image_processor).to(self.image_encoder.device, self.image_encoder.dtype)
         return self.image_encoder(pixels).last_hidden_state.mean(dim=1).float()
 
 

@@ -329,6 +329,8 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             generator = generator or torch.Generator().manual_seed(int(first))
             return self(latents=noise, num_objects_per_prompt=num_objects, generator=generator, **options)
         begin, end = self.encode_objects(first), self.encode_objects(second)
+        if len(begin) != 1 or len(end) != 1:
+            raise ValueError(f"Interpolate between two objects, got lists of {len(begin)} and {len(end)}.")
         mixed = torch.cat([torch.lerp(begin, end, weight) for weight in weights])
         noise = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
         noise = noise.expand(num_objects, -1, -1)

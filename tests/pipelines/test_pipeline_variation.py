@@ -146,5 +146,7 @@ def test_bad_variations(pipe: DiffGSPipeline, given: dict[str, Any], error: type
 def test_bad_interpolations(pipe: DiffGSPipeline) -> None:
     with pytest.raises(TypeError, match="two objects or two seeds"):
         pipe.interpolate(OBJECT, 3)
+    with pytest.raises(ValueError, match="got lists of 2 and 1"):
+        pipe.interpolate([OBJECT, OTHER], OTHER)
     with pytest.raises(ValueError, match="at least 2, the two ends, got 1"):
         pipe.interpolate(OBJECT, OTHER, 1)
