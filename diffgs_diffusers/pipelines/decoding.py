@@ -13,10 +13,10 @@ from ..gaussians import GaussianSplats
 from ..models import GaussianVAE
 from .completion import complete
 
+Generators = torch.Generator | list[torch.Generator] | None
 
-def object_generators(
-    generator: torch.Generator | list[torch.Generator] | None, count: int
-) -> list[torch.Generator]:
+
+def object_generators(generator: Generators, count: int) -> list[torch.Generator]:
     """One CPU generator for each of ``count`` objects, seeded from the object's own or from the common one."""
     sources = generator if isinstance(generator, list) else [generator] * count
     seeds = [

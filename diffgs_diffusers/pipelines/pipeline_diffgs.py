@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import SchedulerMixin
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -19,17 +18,17 @@ from ..hub import HubPipelineMixin
 from ..models import Condition, ConditionEncoder, GaussianVAE, UNet1DConditionModel
 from . import inputs
 from .conditioning import encode_texts, null_condition, one_for_each, repeat_condition
-from .context import Context, encode_context, read_context, read_objects
-from .decoding import complete_objects, decode_objects, object_generators
+from .context import Context, encode_context, read_context
+from .decoding import Generators, complete_objects, decode_objects, object_generators
 from .guidance import predict
+from .latent_space import LatentSpaceMixin
 from .pipeline_output import DiffGSPipelineOutput, to_output_type
-from .variation import encode_start, noised, read_start, slerp
+from .variation import Start, encode_start, noised, read_start
 
-Generators = torch.Generator | list[torch.Generator] | None
 StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor | None]], dict[str, Tensor]]
 
 
-class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
+class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
     """Generates 3D Gaussian Splatting objects from text, a picture, a part, a point cloud, or from noise alone.
 
     Objects come in the world frame of ``docs/conventions.md`` (up is −y, front +z), in a box of side 1 around the
@@ -224,15 +223,8 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             )
         )
         self.scheduler.set_timesteps(num_inference_steps, device=device)
-        timesteps = self.scheduler.timesteps
-        if len(start):
-            clean = encode_start(self.vae, start).to(device)
-            clean = clean.expand(count, -1, -1) if len(clean) == 1 else clean
-            noise = self.prepare_noise(batch_size, device, generator, latents)
-            clean = clean.repeat_interleave(num_objects_per_prompt, 0)
-            latents, timesteps = noised(self.scheduler, clean, noise, strength)
-        else:
-            latents = self.prepare_latents(batch_size, device, generator, latents)
+        noise = self.prepare_noise(batch_size, device, generator, latents)
+        latents, timesteps = self.prepare_latents(noise, start, strength)
         tensors = {
             "latents": latents,
             "context": self.encode_context(context, count, num_objects_per_prompt, device),
@@ -248,93 +240,6 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
 
         self.maybe_free_model_hooks()
         return DiffGSPipelineOutput(gaussians=made) if return_dict else (made,)
-
-    @torch.no_grad()
-    def encode_objects(self, gaussians: Any) -> Tensor:
-        """Objects as the VAE knows them.
-
-        Args:
-            gaussians: :class:`GaussianSplats` or a path of a file of them, or a list, in a box of side 1 around the
-                origin (up −y, front +z).
-
-        Returns:
-            normalised latents [P, C, L], as ``gaussians`` and ``output_type="latent"`` of a call have them.
-
-        Raises:
-            TypeError, ValueError, OSError: saying what is wrong with an object.
-        """
-        return encode_start(self.vae, read_objects("gaussians", gaussians, (1 + self.vae.config.padding) / 2))
-
-    @torch.no_grad()
-    def reconstruct(
-        self, gaussians: Any, num_gaussians: int = 50_000, generator: Generators = None
-    ) -> list[GaussianSplats]:
-        """Objects encoded and decoded, without diffusion: what the VAE keeps of them, in any number of Gaussians.
-
-        Args:
-            gaussians: as for :meth:`encode_objects`.
-            num_gaussians: N, exact, for each object.
-            generator: one, or one per object.
-
-        Raises:
-            TypeError, ValueError, OSError: as for :meth:`encode_objects`.
-            EmptySurfaceError: if an object has no surface.
-        """
-        inputs.check_count("num_gaussians", num_gaussians)
-        latents = self.encode_objects(gaussians)
-        inputs.check_generator(generator, len(latents))
-        return self.decode_latents(latents, num_gaussians, generator)
-
-    def interpolate(
-        self,
-        first: Any,
-        second: Any,
-        num_objects: int = 5,
-        *,
-        strength: float = 0.6,
-        generator: torch.Generator | None = None,
-        **options: Any,
-    ) -> DiffGSPipelineOutput | tuple[list[GaussianSplats] | Any]:
-        """Objects on the way from one to another; the first and the last are variations of those two.
-
-        Two objects are mixed as latents, and the mixture, noised up to ``strength`` with one noise for all, is made
-        an object by the rest of the steps (DDPM, figure 8). Two seeds are noises, mixed along the sphere.
-
-        Args:
-            first, second: two objects as for :meth:`encode_objects`; or two seeds, integers, of generated ones.
-            num_objects: how many objects, at least 2.
-            strength: as in :meth:`__call__`; two seeds take none.
-            generator: of the one noise for all; of two seeds, only of the Gaussians' places.
-            options: further arguments of :meth:`__call__`, but no numbers of objects and nothing to begin with.
-
-        Returns:
-            as :meth:`__call__`, for ``num_objects`` objects.
-
-        Raises:
-            TypeError, ValueError: as :meth:`__call__`.
-        """
-        inputs.check_count("num_objects", num_objects)
-        if num_objects < 2:
-            raise ValueError(f"`num_objects` must be at least 2, the two ends, got {num_objects}.")
-        seeds = [isinstance(end, Integral) and not isinstance(end, bool) for end in (first, second)]
-        if any(seeds) and not all(seeds):
-            raise TypeError("Pass two objects or two seeds to interpolate between, not one of each.")
-        weights = [index / (num_objects - 1) for index in range(num_objects)]
-        shape = (1, self.unet.config.in_channels, self.unet.config.sample_size)
-        if all(seeds):
-            begin, end = (
-                torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in (first, second)
-            )
-            noise = torch.cat([slerp(begin, end, weight) for weight in weights])
-            generator = generator or torch.Generator().manual_seed(int(first))
-            return self(latents=noise, num_objects_per_prompt=num_objects, generator=generator, **options)
-        begin, end = self.encode_objects(first), self.encode_objects(second)
-        if len(begin) != 1 or len(end) != 1:
-            raise ValueError(f"Interpolate between two objects, got lists of {len(begin)} and {len(end)}.")
-        mixed = torch.cat([torch.lerp(begin, end, weight) for weight in weights])
-        noise = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
-        noise = noise.expand(num_objects, -1, -1)
-        return self(gaussians=mixed, strength=strength, latents=noise, generator=generator, **options)
 
     def check_inputs(
         self,
@@ -475,11 +380,18 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
         return latents.to(device=device, dtype=torch.float32)
 
-    def prepare_latents(
-        self, batch_size: int, device: torch.device, generator: Generators, latents: Tensor | None = None
-    ) -> Tensor:
-        """Noise [B, C, L] at the scheduler's first level."""
-        return self.prepare_noise(batch_size, device, generator, latents) * self.scheduler.init_noise_sigma
+    def prepare_latents(self, noise: Tensor, start: Start = (), strength: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Latents [B, C, L] to denoise, and the timesteps to do it in.
+
+        Args:
+            noise: [B, C, L] standard normal.
+            start: P objects or latents to begin as, for B / P objects each; if there is none, noise alone.
+            strength: how much of them may change, as in :meth:`__call__`.
+        """
+        if not len(start):
+            return noise * self.scheduler.init_noise_sigma, self.scheduler.timesteps
+        clean = encode_start(self.vae, start).to(noise)
+        return noised(self.scheduler, clean.repeat_interleave(len(noise) // len(clean), 0), noise, strength)
 
     def denoise(
         self,

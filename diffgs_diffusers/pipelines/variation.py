@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ..gaussians import GaussianSplats
 from ..models import GaussianVAE
 from .context import read_objects
 
-Start = list[GaussianSplats] | Tensor
+Start = Sequence[GaussianSplats] | Tensor
 
 
 def read_start(gaussians: Any, shape: tuple[int, int], half_side: float) -> Start:

@@ -21,6 +21,11 @@ def run(pipe: DiffGSPipeline, prompt: str | None = "a red chair") -> torch.Tenso
     return pipe(prompt, num_inference_steps=2, generator=generator, output_type="latent").gaussians
 
 
+def assert_same(loaded: torch.Tensor, made: torch.Tensor) -> None:
+    """Equal but for rounding: some processors add up in another order where weights lie otherwise in memory."""
+    torch.testing.assert_close(loaded, made, rtol=0, atol=1e-5)
+
+
 @pytest.fixture
 def saved(pipe: DiffGSPipeline, tmp_path: Path) -> Path:
     pipe.save_pretrained(tmp_path / "saved")
@@ -30,7 +35,7 @@ def saved(pipe: DiffGSPipeline, tmp_path: Path) -> Path:
 def test_round_trip(pipe: DiffGSPipeline, saved: Path, tmp_path: Path) -> None:
     loaded = DiffGSPipeline.from_pretrained(saved)
     assert type(loaded) is DiffGSPipeline
-    assert torch.equal(run(loaded), run(pipe))
+    assert_same(run(loaded), run(pipe))
     loaded.save_pretrained(tmp_path / "again")
     files = {path.relative_to(saved) for path in saved.rglob("*") if path.is_file()}
     again = {path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*") if path.is_file()}
@@ -99,13 +104,13 @@ class TestComponents:
         bare.save_pretrained(tmp_path)
         loaded = DiffGSPipeline.from_pretrained(tmp_path)
         assert loaded.text_encoder is None
-        assert torch.equal(run(loaded, None), run(pipe, None))
+        assert_same(run(loaded, None), run(pipe, None))
 
     def test_a_component_can_be_passed_instead_of_loaded(self, saved: Path, pipe: DiffGSPipeline) -> None:
         shutil.rmtree(saved / "unet")
         loaded = DiffGSPipeline.from_pretrained(saved, unet=pipe.unet)
         assert loaded.unet is pipe.unet
-        assert torch.equal(run(loaded), run(pipe))
+        assert_same(run(loaded), run(pipe))
 
     def test_text_can_be_left_out_when_loading(self, saved: Path) -> None:
         shutil.rmtree(saved / "text_encoder")
@@ -121,7 +126,7 @@ class TestComponents:
     def test_shards_and_variants(self, pipe: DiffGSPipeline, tmp_path: Path) -> None:
         pipe.save_pretrained(tmp_path, variant="fp16", max_shard_size="60KB")
         assert len(list((tmp_path / "unet").glob("*.safetensors"))) > 1
-        assert torch.equal(run(DiffGSPipeline.from_pretrained(tmp_path, variant="fp16")), run(pipe))
+        assert_same(run(DiffGSPipeline.from_pretrained(tmp_path, variant="fp16")), run(pipe))
 
     def test_from_pipe_shares_the_models(self, pipe: DiffGSPipeline) -> None:
         assert DiffGSPipeline.from_pipe(pipe).unet is pipe.unet

@@ -1,0 +1,109 @@
+"""What one latent space gives besides generation: objects as latents and back, and what lies between two."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from ..gaussians import GaussianSplats
+from . import inputs
+from .context import read_objects
+from .decoding import Generators
+from .pipeline_output import DiffGSPipelineOutput
+from .variation import encode_start, slerp
+
+
+class LatentSpaceMixin(DiffusionPipeline):
+    """Objects encoded, decoded and mixed by a pipeline that has a ``vae``, a ``unet`` and ``decode_latents``."""
+
+    @torch.no_grad()
+    def encode_objects(self, gaussians: Any) -> Tensor:
+        """Objects as the VAE knows them.
+
+        Args:
+            gaussians: :class:`GaussianSplats` or a path of a file of them, or a list, in a box of side 1 around the
+                origin (up −y, front +z).
+
+        Returns:
+            normalised latents [P, C, L], as ``gaussians`` and ``output_type="latent"`` of a call have them.
+
+        Raises:
+            TypeError, ValueError, OSError: saying what is wrong with an object.
+        """
+        return encode_start(self.vae, read_objects("gaussians", gaussians, (1 + self.vae.config.padding) / 2))
+
+    @torch.no_grad()
+    def reconstruct(
+        self, gaussians: Any, num_gaussians: int = 50_000, generator: Generators = None
+    ) -> list[GaussianSplats]:
+        """Objects encoded and decoded, without diffusion: what the VAE keeps of them, in any number of Gaussians.
+
+        Args:
+            gaussians: as for :meth:`encode_objects`.
+            num_gaussians: N, exact, for each object.
+            generator: one, or one per object.
+
+        Raises:
+            TypeError, ValueError, OSError: as for :meth:`encode_objects`.
+            EmptySurfaceError: if an object has no surface.
+        """
+        inputs.check_count("num_gaussians", num_gaussians)
+        latents = self.encode_objects(gaussians)
+        inputs.check_generator(generator, len(latents))
+        return self.decode_latents(latents, num_gaussians, generator)
+
+    def interpolate(
+        self,
+        first: Any,
+        second: Any,
+        num_objects: int = 5,
+        *,
+        strength: float = 0.6,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> DiffGSPipelineOutput | tuple[list[GaussianSplats] | Any]:
+        """Objects on the way from one to another; the first and the last are variations of those two.
+
+        Two objects are mixed as latents, and the mixture, noised up to ``strength`` with one noise for all, is made
+        an object by the rest of the steps (DDPM, figure 8). Two seeds are noises, mixed along the sphere.
+
+        Args:
+            first, second: two objects as for :meth:`encode_objects`; or two seeds, integers, of generated ones.
+            num_objects: how many objects, at least 2.
+            strength: as in :meth:`__call__`; two seeds take none.
+            generator: of the one noise for all; of two seeds, only of the Gaussians' places.
+            options: further arguments of :meth:`__call__`, but no numbers of objects and nothing to begin with.
+
+        Returns:
+            as :meth:`__call__`, for ``num_objects`` objects.
+
+        Raises:
+            TypeError, ValueError: as :meth:`__call__`.
+        """
+        inputs.check_count("num_objects", num_objects)
+        if num_objects < 2:
+            raise ValueError(f"`num_objects` must be at least 2, the two ends, got {num_objects}.")
+        seeds = [isinstance(end, Integral) and not isinstance(end, bool) for end in (first, second)]
+        if any(seeds) and not all(seeds):
+            raise TypeError("Pass two objects or two seeds to interpolate between, not one of each.")
+        weights = [index / (num_objects - 1) for index in range(num_objects)]
+        shape = (1, self.unet.config.in_channels, self.unet.config.sample_size)
+        if all(seeds):
+            begin, end = (
+                torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in (first, second)
+            )
+            noise = torch.cat([slerp(begin, end, weight) for weight in weights])
+            generator = generator or torch.Generator().manual_seed(int(first))
+            return self(latents=noise, num_objects_per_prompt=num_objects, generator=generator, **options)
+        begin, end = self.encode_objects(first), self.encode_objects(second)
+        if len(begin) != 1 or len(end) != 1:
+            raise ValueError(f"Interpolate between two objects, got lists of {len(begin)} and {len(end)}.")
+        mixed = torch.cat([torch.lerp(begin, end, weight) for weight in weights])
+        noise = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
+        noise = noise.expand(num_objects, -1, -1)
+        return self(gaussians=mixed, strength=strength, latents=noise, generator=generator, **options)
