@@ -39,6 +39,8 @@ def condition_files(options: argparse.Namespace) -> dict[str, Path]:
         raise ValueError("--strength 0: leaves nothing to change; say how much, up to 1")
     if options.discard_input and "partial" not in files:
         raise ValueError("--discard-input: there is no --partial whose Gaussians it could mean")
+    if options.candidates > 1 and "image" not in files:
+        raise ValueError(f"--candidates {options.candidates}: there is no --image to choose by")
     for name, path in files.items():
         check_input(path, SUFFIXES[name])
     return files

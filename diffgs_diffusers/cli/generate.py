@@ -119,6 +119,7 @@ def generate(
         "guidance_scale": options.guidance,
         "negative_prompt": options.negative_prompt,
         "strength": options.strength,
+        "num_candidates": options.candidates,
     }
     settings = {name: value for name, value in settings.items() if value is not None} | conditions
     kept = [] if options.discard_input or "partial" not in conditions else [conditions["partial"]]

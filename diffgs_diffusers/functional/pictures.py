@@ -92,6 +92,41 @@ def centered_on_white(image: Image.Image) -> Image.Image:
     return square
 
 
+def centered_renders(views: torch.Tensor, size: int, background: torch.Tensor) -> torch.Tensor:
+    """What :func:`centered_on_white` makes of pictures, of many renders at once.
+
+    Args:
+        views: [C, H, H, 4] RGBA with premultiplied colour, as rendered without a background.
+        size: S, pixels along a side of the results.
+        background: [3] colour of the squares.
+
+    Returns:
+        [C, S, S, 3]; a view that shows nothing is all background.
+    """
+    seen = views[..., 3] > _DIFFERENT / 255
+    side = views.shape[1]
+    left, right = _ends(seen.any(dim=1))
+    top, bottom = _ends(seen.any(dim=2))
+    half = torch.maximum(right - left, bottom - top) / (1 - 2 * MARGIN) / 2
+    steps = (2 * torch.arange(size, device=views.device) + 1) / size - 1  # pixel centres, of a square from −1 to 1
+    columns, rows = (
+        2 / side * (middle[:, None] + half[:, None] * steps) - 1
+        for middle in ((left + right) / 2, (top + bottom) / 2)
+    )
+    grid = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=-1)
+    beside = views[..., :3] - views[..., 3:] * background  # 0 where nothing is, as beyond the border
+    moved = torch.nn.functional.grid_sample(beside.movedim(-1, 1), grid, align_corners=False)
+    return moved.movedim(1, -1) + background
+
+
+def _ends(seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where rows [C, N] of booleans begin and end to be true, [C] each; all of a row that never is."""
+    count = seen.shape[1]
+    first = seen.int().argmax(dim=1)
+    last = count - seen.flip(1).int().argmax(dim=1)
+    return first.float(), last.float()
+
+
 def _from_file(path: Path, name: str) -> Image.Image:
     if not path.is_file():
         raise FileNotFoundError(f"`{name}`: there is no file {path}.")

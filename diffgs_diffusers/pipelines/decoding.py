@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..extraction import EmptySurfaceError, extract_gaussians
 from ..gaussians import GaussianSplats
 from ..models import GaussianVAE
+from .choice import most_alike
 from .completion import complete
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -57,6 +59,32 @@ def complete_objects(
             vae, planes, parts[index // each], num_gaussians, generator=generators[index]
         ),
     )
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def chosen_by_pictures(
+    vae: GaussianVAE, latents: Tensor, num_candidates: int, pictures: Sequence[Image.Image]
+) -> Tensor:
+    """Of the candidates for each object, the one that looks most like its picture.
+
+    Args:
+        vae: decodes them.
+        latents: [B · K, C, L] normalised, the K candidates for an object next to each other.
+        num_candidates: K.
+        pictures: P of them, for B / P objects each.
+
+    Returns:
+        [B, C, L].
+    """
+    groups = latents.unflatten(0, (-1, num_candidates))
+    each = len(groups) // len(pictures)
+    with _in_float32(vae):
+        chosen = [
+            group[most_alike(vae, vae.denormalize_latents(group), pictures[index // each])]
+            for index, group in enumerate(groups)
+        ]
+    return torch.stack(chosen)
 
 
 @torch.inference_mode(False)  # weights converted in inference mode could not take part in a gradient

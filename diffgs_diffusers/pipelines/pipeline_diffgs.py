@@ -19,7 +19,13 @@ from ..models import Condition, ConditionEncoder, GaussianVAE, UNet1DConditionMo
 from . import inputs
 from .conditioning import encode_texts, null_condition, one_for_each, repeat_condition
 from .context import Context, encode_context, read_context
-from .decoding import Generators, complete_objects, decode_objects, object_generators
+from .decoding import (
+    Generators,
+    chosen_by_pictures,
+    complete_objects,
+    decode_objects,
+    object_generators,
+)
 from .guidance import predict
 from .latent_space import LatentSpaceMixin
 from .pipeline_output import DiffGSPipelineOutput, to_output_type
@@ -111,6 +117,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
         negative_prompt: str | list[str] | None = None,
         num_objects_per_prompt: int = 1,
         num_objects: int | None = None,
+        num_candidates: int = 1,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.0,
         num_gaussians: int = 50_000,
@@ -146,12 +153,14 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
                 unconditional prediction.
             num_objects_per_prompt: objects for each prompt (or picture, …), next to each other in the batch.
             num_objects: objects of an unconditional batch, 1 if None; only without a condition.
+            num_candidates: K, how many objects are tried for each that is returned, which is the one that looks
+                most like its ``image``; time grows with it.
             num_inference_steps: denoising steps.
             guidance_scale: strength of the condition; 1 or less runs the denoiser once a step instead of twice.
             num_gaussians: N, exact, for each object.
             eta: η of DDIM (Song et al. 2021, eq. 16), for schedulers that take it.
             generator: one, or one per object, which makes objects independent of their batch.
-            latents: [B, C, L] noise to start from, or to add to ``gaussians``; drawn with ``generator`` if None.
+            latents: [B · K, C, L] noise to start from, or to add to ``gaussians``; ``generator`` draws it if None.
             prompt_embeds: [P, S, D] states in place of ``prompt``.
             prompt_attention_mask: [P, S], 1 where ``prompt_embeds`` counts; all if None.
             negative_prompt_embeds: [P, S', D] states in place of ``negative_prompt``.
@@ -188,6 +197,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
             negative_prompt,
             num_objects_per_prompt,
             num_objects,
+            num_candidates,
             num_inference_steps,
             guidance_scale,
             num_gaussians,
@@ -206,6 +216,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
         device = self._execution_device
 
         count = batch_size // (num_objects_per_prompt * (num_objects or 1))
+        each = num_objects_per_prompt * num_candidates
         prompt, prompt_embeds, prompt_attention_mask = (
             one_for_each(value, count) for value in (prompt, prompt_embeds, prompt_attention_mask)
         )
@@ -213,7 +224,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
             self.encode_prompt(
                 prompt,
                 device,
-                num_objects_per_prompt,
+                each,
                 self.do_classifier_free_guidance,
                 negative_prompt,
                 prompt_embeds,
@@ -223,17 +234,22 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
             )
         )
         self.scheduler.set_timesteps(num_inference_steps, device=device)
-        noise = self.prepare_noise(batch_size, device, generator, latents)
+        sources = generator
+        if isinstance(generator, list):
+            sources = [source for source in generator for _ in range(num_candidates)]
+        noise = self.prepare_noise(batch_size * num_candidates, device, sources, latents)
         latents, timesteps = self.prepare_latents(noise, start, strength)
         tensors = {
             "latents": latents,
-            "context": self.encode_context(context, count, num_objects_per_prompt, device),
+            "context": self.encode_context(context, count, each, device),
             "prompt_embeds": prompt_embeds,
             "prompt_attention_mask": prompt_attention_mask,
             "negative_prompt_embeds": negative_prompt_embeds,
             "negative_prompt_attention_mask": negative_prompt_attention_mask,
         }
-        made: Any = self.denoise(tensors, timesteps, generator, eta, callback_on_step_end, callback_inputs)
+        made: Any = self.denoise(tensors, timesteps, sources, eta, callback_on_step_end, callback_inputs)
+        if num_candidates > 1:
+            made = chosen_by_pictures(self.vae, made, num_candidates, context.images)
         if output_type != "latent":
             parts = [part for part in context.parts if keep_input]
             made = to_output_type(self.decode_latents(made, num_gaussians, generator, parts), output_type)
@@ -251,6 +267,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
         negative_prompt: str | list[str] | None,
         num_objects_per_prompt: int,
         num_objects: int | None,
+        num_candidates: int,
         num_inference_steps: int,
         guidance_scale: float,
         num_gaussians: int,
@@ -276,6 +293,9 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
         inputs.check_count("num_objects_per_prompt", num_objects_per_prompt)
         if num_objects is not None:
             inputs.check_count("num_objects", num_objects)
+        inputs.check_count("num_candidates", num_candidates)
+        if num_candidates > 1 and not context.images:
+            raise ValueError("`num_candidates` chooses by a picture: pass `image`, or leave it out.")
         inputs.check_number("guidance_scale", guidance_scale)
         inputs.check_number("eta", eta)
         inputs.check_strength(strength)
@@ -300,7 +320,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
         batch_size = inputs.common_count(given) * num_objects_per_prompt * (num_objects or 1)
         inputs.check_generator(generator, batch_size)
         if latents is not None:
-            inputs.check_latents(latents, (batch_size, config.in_channels, config.sample_size))
+            inputs.check_latents(latents, (batch_size * num_candidates, config.in_channels, config.sample_size))
         inputs.check_callback_inputs(callback_inputs, self._callback_tensor_inputs)
         return batch_size
 

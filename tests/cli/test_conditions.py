@@ -62,6 +62,7 @@ def test_every_condition_reaches_the_pipeline(model: Path, inputs: Path) -> None
         ["--points", "cloud.npy", "a red chair"],
         ["--image", "photo.png", "--partial", "half.ply", "a red chair", "--discard-input"],
         ["--image", "photo.png", "--negative-prompt", "a red chair"],
+        ["--image", "photo.png", "--candidates", "2"],
         ["--gaussians", "half.ply"],
         ["--gaussians", "half.ply", "--strength", "1"],
         ["--gaussians", "part.spz", "a red chair"],
@@ -162,6 +163,7 @@ def make_bad_inputs() -> None:
     [
         ([], "PROMPT: say what to make, or pass --image, --partial, --points or --gaussians"),
         (["a", "--strength", "0.5"], "--strength: there is no --gaussians"),
+        (["a", "--candidates", "3"], "--candidates 3: there is no --image to choose by"),
         (["--gaussians", "half.ply", "--strength", "0"], "--strength 0: leaves nothing to change"),
         (["--gaussians", "half.ply", "--strength", "1.5"], "--strength"),
         (["--gaussians", "cloud.npy"], "input cloud.npy: the suffix must be one of .ply, .spz"),

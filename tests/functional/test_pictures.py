@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from diffgs_diffusers.functional.pictures import centered_on_white, load_picture
+from diffgs_diffusers.functional.pictures import centered_on_white, centered_renders, load_picture
 
 
 def picture(mode: str = "RGB", background=(255, 255, 255), size=(60, 40)) -> Image.Image:
@@ -98,3 +98,23 @@ def test_a_file_that_is_no_picture_is_named(tmp_path):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ValueError, match=f"{name} is no picture"):
             load_picture(tmp_path / name)
+
+
+@pytest.mark.parametrize("box", [(5, 8, 28, 19), (30, 2, 41, 49), (0, 0, 63, 63), (20, 20, 43, 43)])
+def test_renders_are_brought_to_the_middle_as_pictures_are(box):
+    image = Image.new("RGBA", (64, 64))
+    ImageDraw.Draw(image).rectangle(box, fill=(200, 10, 10, 255))
+    ImageDraw.Draw(image).rectangle((box[0], box[1], box[0] + 4, box[1] + 4), fill=(0, 0, 250, 255))
+    straight = torch.from_numpy(np.array(image)).float() / 255
+    premultiplied = torch.cat([straight[..., :3] * straight[..., 3:], straight[..., 3:]], dim=-1)
+    expected = centered_on_white(image)
+    size = expected.size[0]
+    (found,) = centered_renders(premultiplied[None], size, torch.ones(3))
+    difference = (found - torch.from_numpy(np.array(expected)).float() / 255).abs()
+    assert difference.max() < 1e-3  # sizes of which the margin is whole pixels
+
+
+def test_a_render_that_shows_nothing_is_all_background():
+    background = torch.tensor([0.2, 0.4, 0.6])
+    found = centered_renders(torch.zeros(2, 16, 16, 4), 8, background)
+    torch.testing.assert_close(found, background.expand(2, 8, 8, 3))

@@ -1,0 +1,102 @@
+"""Of several objects, the one that looks most like a picture, from wherever it may have been taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..cameras import Cameras, orbit_cameras
+from ..extraction import EmptySurfaceError, ExtractionConfig, extract_gaussians
+from ..functional.pictures import centered_renders
+from ..gaussians import GaussianSplats
+from ..models import GaussianVAE
+
+_SIZE, _RENDERED = 32, 64  # pixels compared, and rendered before the object is brought to the middle
+_ELEVATIONS = (-5.0, 12.0, 29.0, 46.0)  # degrees, as pictures are mostly taken
+_AZIMUTHS = tuple(np.arange(0.0, 360.0, 15.0).tolist())
+_FINER_STEPS = (7.5, 3.5)  # degrees
+_KEPT = 3  # of the first views, whose neighbours are tried
+_LOWEST, _HIGHEST = -30.0, 80.0  # degrees
+# A sketch is enough to tell candidates apart.
+_SKETCH_GAUSSIANS = 4096
+_SKETCH = ExtractionConfig(min_candidates=6000, refinement_steps=2)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How like a picture an object looks from the best side.
+
+    Args:
+        error: mean squared difference of pixels, colours in [0, 1].
+        elevation: of the camera from where it does, degrees above the horizon.
+        azimuth: degrees from the front towards the right.
+    """
+
+    error: float
+    elevation: float
+    azimuth: float
+
+
+@torch.no_grad()
+def likeness(splats: GaussianSplats, picture: Image.Image) -> Likeness:
+    """Looks at an object from all around and compares it with a picture.
+
+    Args:
+        splats: in the box of side 1 around the origin.
+        picture: its object in the middle, as
+            :func:`~diffgs_diffusers.functional.pictures.centered_on_white` makes it.
+    """
+    small = picture.convert("RGB").resize((_SIZE, _SIZE), Image.Resampling.BOX)
+    target = torch.from_numpy(np.array(small)).float() / 255
+    border = torch.cat([target[0], target[-1], target[:, 0], target[:, -1]])
+    background = border.median(dim=0).values
+
+    def compared(sides: Iterable[tuple[float, float]]) -> list[Likeness]:
+        sides = list(sides)
+        renders = splats.to("cpu").render(_cameras(sides))
+        errors = (centered_renders(renders, _SIZE, background) - target).square().mean(dim=(1, 2, 3))
+        found = [Likeness(error, *side) for error, side in zip(errors.tolist(), sides, strict=True)]
+        return sorted(found, key=lambda one: one.error)
+
+    best = compared(product(_ELEVATIONS, _AZIMUTHS))[:_KEPT]
+    for step in _FINER_STEPS:
+        moves = list(product((-step, 0.0, step), repeat=2))
+        near = {
+            (min(max(one.elevation + up, _LOWEST), _HIGHEST), (one.azimuth + around) % 360)
+            for one in best
+            for up, around in moves
+        }
+        best = compared(sorted(near))[:1]
+    return best[0]
+
+
+def most_alike(vae: GaussianVAE, latents: Tensor, picture: Image.Image) -> int:
+    """Which of the candidates looks most like a picture; the first if all are empty.
+
+    Args:
+        vae: in float32.
+        latents: [K, C, L] of the candidates, not normalised.
+        picture: as for :func:`likeness`.
+    """
+    errors = []
+    for latent in latents:
+        (planes,) = vae.decode(latent[None], return_dict=False)[0]
+        try:
+            sketch = extract_gaussians(vae, planes, _SKETCH_GAUSSIANS, config=_SKETCH)
+            errors.append(likeness(sketch, picture).error)
+        except EmptySurfaceError:
+            errors.append(float("inf"))
+    return int(np.argmin(errors))
+
+
+def _cameras(sides: list[tuple[float, float]]) -> Cameras:
+    """One camera for each elevation and azimuth, in degrees."""
+    each = [orbit_cameras(1, _RENDERED, elevation=up, azimuth=around) for up, around in sides]
+    views, intrinsics = (torch.cat([getattr(one, name) for one in each]) for name in ("viewmats", "Ks"))
+    return Cameras(views, intrinsics, _RENDERED, _RENDERED)
