@@ -43,7 +43,7 @@ class ConditionScores:
         ssim: 1 for equal images.
         chamfer: object units, as :func:`~diffgs_diffusers.evaluation.metrics.chamfer_distance`.
         f_score: in [0, 1], as :func:`~diffgs_diffusers.evaluation.metrics.f_score`.
-        similarity: cosine in features, as :func:`~diffgs_diffusers.evaluation.view_similarity.view_similarity`; None
+        similarity: cosine in features, :func:`~diffgs_diffusers.evaluation.view_similarity.view_similarity`; None
             without a vision model.
         seam_psnr: dB where a kept part and the rest meet, as :func:`~diffgs_diffusers.evaluation.seam.seam_psnr`;
             None for other conditions, and where no view shows it.

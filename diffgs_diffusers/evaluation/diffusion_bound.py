@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..functional.diffusion import predicted_clean
-from ..functional.variational_bound import VariationalBound, variational_bound
+from ..functional.diffusion import gaussian_nll, predicted_clean
+from ..functional.variational_bound import variational_bound
 from ..models import Condition
 from ..pipelines import DiffGSPipeline
 from ..pipelines.guidance import predict
@@ -19,7 +19,7 @@ from ..pipelines.guidance import predict
 
 @dataclass(frozen=True)
 class BoundTerms:
-    """The terms for one object, in nats; all three are sums over the latents' dimensions.
+    """The terms for one object, in nats; all are sums over the latents' dimensions.
 
     Args:
         prior: L_T, what is left of the object in the last noise.
@@ -27,12 +27,14 @@ class BoundTerms:
         reconstruction: L_0 = −ln p(x_0 | x_1), the Gaussian density of the last step, as latents are continuous:
             it depends on the latents' scale, which is unit variance here, and is negative where they are known
             better than that.
+        normal: −ln p(x_0) of a standard normal instead of the model, which is what the latents' scale alone gives.
         dimensions: of the latents.
     """
 
     prior: float
     steps: float
     reconstruction: float
+    normal: float
     dimensions: int
 
 
@@ -58,7 +60,7 @@ def object_bounds(
     condition = None
     if captions is not None:
         states, mask, _, _ = pipe.encode_prompt(list(captions), do_classifier_free_guidance=False)
-        condition = Condition.of_type(states, 0, mask)
+        condition = None if states is None else Condition.of_type(states, 0, mask)
     alphas, kind = pipe.scheduler.alphas_cumprod, pipe.scheduler.config.prediction_type
 
     def predict_clean(noisy: Tensor, timesteps: Tensor) -> Tensor:
@@ -73,24 +75,21 @@ def object_bounds(
         num_steps=num_steps,
         generator=torch.Generator().manual_seed(seed),
     )
-    return _terms(bound)
-
-
-def _terms(bound: VariationalBound) -> list[BoundTerms]:
-    rows = zip(bound.prior.tolist(), bound.steps.sum(dim=1).tolist(), bound.reconstruction.tolist(), strict=True)
-    return [BoundTerms(*row, bound.dimensions) for row in rows]
+    normal = gaussian_nll(latents, torch.zeros(()), torch.ones(())).flatten(1).sum(dim=1)
+    terms = (bound.prior, bound.steps.sum(dim=1), bound.reconstruction, normal)
+    rows = zip(*(term.tolist() for term in terms), strict=True)
+    return [BoundTerms(*row, dimensions=bound.dimensions) for row in rows]
 
 
 def bound_summary(objects: Sequence[BoundTerms]) -> dict[str, float]:
     """Means over objects: each term and their sum in nats, and the same in bits for each latent dimension.
 
     Returns:
-        ``prior``, ``steps``, ``reconstruction`` and ``total``, in nats for an object; with ``_bits`` behind them, in
-        bits per dimension; ``total_std`` over objects, ``num_objects`` and ``dimensions``.
+        ``prior``, ``steps``, ``reconstruction``, ``total`` and ``normal``, in nats for an object; the same with
+        ``_bits`` behind them, in bits per dimension; ``total_std`` over objects, ``num_objects``, ``dimensions``.
     """
-    nats = {
-        name: np.array([getattr(one, name) for one in objects]) for name in ("prior", "steps", "reconstruction")
-    }
+    names = ("prior", "steps", "reconstruction", "normal")
+    nats = {name: np.array([getattr(one, name) for one in objects]) for name in names}
     nats["total"] = nats["prior"] + nats["steps"] + nats["reconstruction"]
     dimensions = objects[0].dimensions
     means = {name: float(values.mean()) for name, values in nats.items()}

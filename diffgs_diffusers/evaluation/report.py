@@ -110,6 +110,7 @@ def bound_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
         "steps_bits": "Σ L_{t−1}, bits/dim",
         "reconstruction_bits": "L_0, bits/dim",
         "total_bits": "sum, bits/dim",
+        "normal_bits": "N(0, I), bits/dim",
     }
     return _measured_columns("latents", names, table)
 

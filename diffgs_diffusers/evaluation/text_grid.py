@@ -148,8 +148,8 @@ def text_grid(
 def grid_summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Shares of right colours and categories: of all objects, and by what was asked.
 
-    With verdicts of CLIP also ``clip_score``, the mean, and ``r_precision``: the share of objects whose own prompt is
-    the most similar one of the grid (Park et al. 2021), ``1 / num_prompts`` by chance.
+    With verdicts of CLIP also ``clip_score``, the mean, and ``r_precision``: the share of objects whose own prompt
+    is the most similar one of the grid (Park et al. 2021), ``1 / num_prompts`` by chance.
     """
     color_right = [v.color == v.seen_color for v in verdicts]
     category_right = [v.category == v.seen_category for v in verdicts]

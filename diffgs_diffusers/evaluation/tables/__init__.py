@@ -1,1 +1,1 @@
-"""The tables of ``training/evaluate.py``: each measures one thing, prints it as Markdown and returns its numbers."""
+"""The tables of ``training/evaluate.py``: each measures something, prints Markdown and returns the numbers."""

@@ -1,4 +1,4 @@
-"""The table of the variational bound: held-out latents, and as many of the training set, with captions and without."""
+"""The table of the variational bound: latents of each split, with captions and without."""
 
 from __future__ import annotations
 
