@@ -124,3 +124,40 @@ def test_transform_refuses_a_scale_that_is_not_positive():
 def test_from_tensor_refuses_other_widths():
     with pytest.raises(ValueError, match=r"\[14, 23, 38, 59\], got \[4, 15\]"):
         GaussianSplats.from_tensor(torch.zeros(4, 15))
+
+
+def lattice(step: int) -> torch.Tensor:
+    """[N, 3] a square lattice in a plane, every ``step``-th point of 41 × 41."""
+    axis = torch.arange(-20, 21, step) * 0.02
+    return torch.cartesian_prod(axis, axis, torch.zeros(1))
+
+
+@pytest.mark.parametrize("opacity", [0.95, 0.3, 0.1])
+def test_the_first_of_a_lattice_stand_for_four_each(opacity: float) -> None:
+    """Every second point each way comes first: half as dense a lattice, so the spacing doubles everywhere."""
+    coarse, fine = lattice(2), lattice(1)
+    rest = fine[torch.cdist(fine, coarse).amin(dim=1) > 1e-4]
+    means = torch.cat([coarse, rest])
+    count = len(means)
+    splats = GaussianSplats(
+        means,
+        torch.tensor([[1.0, 0, 0, 0]]).expand(count, 4),
+        torch.full((count, 3), 0.01),
+        torch.full((count,), opacity),
+        torch.zeros(count, 1, 3),
+    )
+    first = splats.first(len(coarse))
+    shared = min(opacity * 4**1.1, 0.95)
+    torch.testing.assert_close(first.opacities, torch.full((len(coarse),), shared))
+    growth = 2 * (opacity / shared) ** (1 / 2.2)
+    torch.testing.assert_close(first.scales, torch.full((len(coarse), 3), 0.01 * growth))
+    assert torch.equal(first.means, coarse)
+
+
+def test_all_of_them_are_the_object_itself_and_more_are_refused() -> None:
+    splats = random_splats(30)
+    assert torch.equal(splats.first(30).to_tensor(), splats.to_tensor())
+    assert len(splats.first(1)) == 1
+    for count in (0, 31):
+        with pytest.raises(ValueError, match=f"between 1 and 30, the number of Gaussians, got {count}"):
+            splats.first(count)

@@ -75,10 +75,10 @@ def object_bounds(
         num_steps=num_steps,
         generator=torch.Generator().manual_seed(seed),
     )
-    normal = gaussian_nll(latents, torch.zeros(()), torch.ones(())).flatten(1).sum(dim=1)
-    terms = (bound.prior, bound.steps.sum(dim=1), bound.reconstruction, normal)
-    rows = zip(*(term.tolist() for term in terms), strict=True)
-    return [BoundTerms(*row, dimensions=bound.dimensions) for row in rows]
+    as_noise = gaussian_nll(latents, torch.zeros(()), torch.ones(())).flatten(1).sum(dim=1)
+    terms = (bound.prior, bound.steps.sum(dim=1), bound.reconstruction, as_noise)
+    rows = torch.stack([term.cpu().double() for term in terms], dim=1).tolist()
+    return [BoundTerms(prior, steps, first, normal, bound.dimensions) for prior, steps, first, normal in rows]
 
 
 def bound_summary(objects: Sequence[BoundTerms]) -> dict[str, float]:
