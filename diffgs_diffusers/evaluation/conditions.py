@@ -31,6 +31,7 @@ from .views import evaluation_cameras, render_on_white
 
 CONDITIONS = ("image", "partial", "points")
 NUM_POINTS = 10_000
+NOTHING_KEPT = "generated, nothing kept"  # has no seam: what the seam of a completion is measured beside
 _VIEW_SIZE = 64  # pixels, at which training objects are compared with a picture
 
 
@@ -133,7 +134,7 @@ class ConditionJudge:
         if made is not None and not torch.equal(made.means[: len(part)], part.means):
             raise RuntimeError("The completion does not begin with its input.")
         yield "generated", made
-        yield "generated, nothing kept", self._generate(number, partial=part, keep_input=False)
+        yield NOTHING_KEPT, self._generate(number, partial=part, keep_input=False)
         yield "the part alone", part
         yield "nearest to the part", self.train[self._nearest_to_part(part)]
 

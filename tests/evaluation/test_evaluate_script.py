@@ -61,7 +61,7 @@ def test_condition_tables(arguments: list[str], tmp_path: Path, capsys: pytest.C
             assert row["num_empty"] or (0 <= row["f_score"] <= 1 and row["chamfer"] >= 0 and row["psnr"] > 3)
     assert "| partial: the part alone | 1 |" in capsys.readouterr().out
     with Image.open(tmp_path / "pictures" / "partial.png") as sheet:
-        assert sheet.size == (5 * 96, 96)
+        assert sheet.size == (4 * 96, 96)
 
 
 def test_tables_of_functions_prefixes_and_the_bound(

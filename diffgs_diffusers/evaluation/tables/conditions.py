@@ -7,7 +7,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from .. import report
-from ..conditions import CONDITIONS, ConditionJudge, condition_summary
+from ..conditions import CONDITIONS, NOTHING_KEPT, ConditionJudge, condition_summary
 from ..views import save_sheet
 from .run import EvaluationRun, small_picture
 
@@ -26,7 +26,8 @@ def conditions_table(run: EvaluationRun) -> dict[str, Any]:
             truth = test.splats(index)
             made = judge.objects(condition, truth, index)
             scores.append(judge.scores(condition, made, truth, index))
-            rows.append([small_picture(splats) for splats in (truth, *made.values())])
+            shown = [splats for name, splats in made.items() if name != NOTHING_KEPT]
+            rows.append([small_picture(splats) for splats in (truth, *shown)])
         table[condition] = condition_summary(scores)
         if run.pictures is not None:
             save_sheet(rows[:SHEET_ROWS], run.pictures / f"{condition}.png")
