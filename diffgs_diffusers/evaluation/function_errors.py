@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ def function_errors(
     planes = vae.decode(vae.encode(splats).latent_dist.mode()).planes
 
     def asked(mix: QueryMix, number: int) -> dict[str, torch.Tensor]:
-        changed = FunctionSampling(**{**vars(sampling), "mix": mix})
+        changed = replace(sampling, mix=mix)
         return function_sample(splats, changed, np.random.default_rng((seed, number)), **options)
 
     mix = sampling.mix

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -50,11 +51,17 @@ def load_lpips(net: str = "alex", weights: str | Path | None = None) -> Callable
 
     Raises:
         RuntimeError: if a package or the weights are absent.
+        ValueError: if the file holds anything but tensors.
     """
     obstacle = lpips_obstacle(net, weights)
     if obstacle is not None:
         raise RuntimeError(f"LPIPS cannot be measured: {obstacle}.")
-    with _hub_of(net, _cached(net) if weights is None else Path(weights)):
+    file = _cached(net) if weights is None else Path(weights)
+    try:  # torchvision unpickles anything, so what is more than tensors must not reach it
+        torch.load(file, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{file.name} is no file of weights alone: {str(error).splitlines()[0]}") from error
+    with _hub_of(net, file):
         metric = import_module("torchmetrics.image.lpip").LearnedPerceptualImagePatchSimilarity
         network = metric(net_type=net, reduction="none", normalize=True)
 
