@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from diffgs_diffusers import DiffGSPipeline
+from diffgs_diffusers.data.colors import COLOR_NAMES
+from diffgs_diffusers.evaluation.categories import CATEGORIES
 from diffgs_diffusers.evaluation.clip_scores import ClipTowers
 from diffgs_diffusers.evaluation.perceptual import BACKBONES
 from diffgs_diffusers.evaluation.report import update_json
@@ -24,6 +26,7 @@ from diffgs_diffusers.evaluation.tables.reconstructions import functions_table, 
 from diffgs_diffusers.evaluation.tables.run import EvaluationRun
 from diffgs_diffusers.evaluation.tables.samples import novelty_table
 from diffgs_diffusers.evaluation.tables.text import guidance_table, text_table
+from diffgs_diffusers.evaluation.text_grid import COLORS
 
 TABLES: dict[str, Callable[[EvaluationRun], dict[str, Any]]] = {
     "vae": vae_table,
@@ -57,6 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--prefixes", type=int, nargs="+", default=list(EvaluationRun.prefixes), help="of the progressive table")
     add("--whole", type=int, default=EvaluationRun.whole, help="Gaussians of the larger result there")
     add("--num_samples", type=int, default=64, help="unconditional samples")
+    add("--colors", nargs="+", default=list(COLORS), choices=list(COLOR_NAMES), help="of the text grid's prompts")
+    add("--categories", nargs="+", default=list(CATEGORIES), choices=list(CATEGORIES), help="of these prompts")
     add("--num_seeds", type=int, default=4, help="objects for each prompt of the text table")
     add("--num_gaussians", type=int, default=16_384, help="per generated object")
     add("--guidance", type=float, nargs="+", default=list(EvaluationRun.guidance), help="scales of the sweep")
@@ -106,6 +111,8 @@ def build_run(args: argparse.Namespace) -> EvaluationRun:
         counts=tuple(args.counts),
         prefixes=tuple(args.prefixes),
         guidance=tuple(args.guidance),
+        colors=tuple(args.colors),
+        categories=tuple(args.categories),
         options={name: value for name, value in options.items() if value is not None},
         **{name: getattr(args, name) for name in sizes},
     )

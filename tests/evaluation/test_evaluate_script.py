@@ -88,14 +88,15 @@ def test_tables_of_functions_prefixes_and_the_bound(
 def test_tables_of_prompts_say_that_there_is_no_clip(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main([*arguments, "--num_seeds", "1", "--guidance", "2", "--tables", "text,guidance"])
+    grid = ["--colors", "red", "--categories", "table", "lamp", "--num_seeds", "1", "--guidance", "2"]
+    main([*arguments, *grid, "--tables", "text,guidance"])
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert (results["text"]["num_objects"], results["text"]["num_prompts"]) == (36, 36)
+    assert (results["text"]["num_objects"], results["text"]["num_prompts"]) == (2, 2)
     assert "clip_score" not in results["text"]
-    assert results["guidance"]["2"]["num_objects"] == 72
+    assert results["guidance"]["2"]["num_objects"] == 4
     printed = capsys.readouterr().out
     assert "CLIP score and R-precision are left out: they need both towers of one CLIP" in printed
-    assert "| 2 | 72 |" in printed
+    assert "| 2 | 4 |" in printed
 
 
 @pytest.mark.parametrize(

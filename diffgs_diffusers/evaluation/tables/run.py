@@ -14,7 +14,9 @@ from torch import Tensor
 from ...data.dataset import SPLITS, GaussianObjectDataset
 from ...gaussians import GaussianSplats
 from ...pipelines import DiffGSPipeline
+from ..categories import CATEGORIES
 from ..clip_scores import ClipTowers
+from ..text_grid import COLORS, GridSettings
 from ..view_similarity import ViewFeatures, view_features
 from ..views import evaluation_cameras, render_on_white
 
@@ -40,6 +42,8 @@ class EvaluationRun:
         num_objects: of each split, at most.
         image_size: pixels a side in the tables of reconstructions.
         num_samples: unconditional samples.
+        colors: of the prompts of the text grid.
+        categories: of these prompts.
         num_seeds: objects for each prompt of the text grid.
         num_gaussians: of each generated object.
         guidance: scales of the sweep.
@@ -62,6 +66,8 @@ class EvaluationRun:
     num_objects: int = 40
     image_size: int = 256
     num_samples: int = 64
+    colors: tuple[str, ...] = COLORS
+    categories: tuple[str, ...] = CATEGORIES
     num_seeds: int = 4
     num_gaussians: int = 16_384
     guidance: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 8.0)
@@ -87,6 +93,11 @@ class EvaluationRun:
         """The places of :meth:`chosen`."""
         order = np.random.default_rng(self.seed).permutation(len(self.objects(split)))[: self.num_objects]
         return [int(index) for index in np.sort(order)]
+
+    def grid(self, num_seeds: int, **options: Any) -> GridSettings:
+        """The text grid with so many objects for each prompt; options come before those of the run."""
+        merged = tuple({**self.options, **options}.items())
+        return GridSettings(self.colors, self.categories, tuple(range(num_seeds)), self.num_gaussians, merged)
 
     @property
     def features(self) -> ViewFeatures | None:

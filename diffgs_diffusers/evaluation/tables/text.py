@@ -28,9 +28,7 @@ def text_table(run: EvaluationRun) -> dict[str, Any]:
         "category": classifier_accuracy(classifier, run.held_out()),
     }
     print(f"The judges on held-out objects: {judges}", flush=True)
-    settings = GridSettings(
-        seeds=tuple(range(run.num_seeds)), num_gaussians=run.num_gaussians, options=tuple(run.options.items())
-    )
+    settings = run.grid(run.num_seeds)
     verdicts, pictures = [], []
     total = len(grid_prompts(settings)) * run.num_seeds
     grid = text_grid(run.pipe, judge, classifier, settings, _clip_judge(run, settings))
@@ -49,12 +47,10 @@ def text_table(run: EvaluationRun) -> dict[str, Any]:
 def guidance_table(run: EvaluationRun) -> dict[str, Any]:
     """The text grid with fewer seeds, once for each guidance scale."""
     judge, classifier = _judges(run)
-    seeds = tuple(range(run.guidance_seeds))
-    clip = _clip_judge(run, GridSettings())
+    clip = _clip_judge(run, run.grid(run.guidance_seeds))
     table = {}
     for scale in run.guidance:
-        options = {**run.options, "guidance_scale": scale}
-        settings = GridSettings(seeds=seeds, num_gaussians=run.num_gaussians, options=tuple(options.items()))
+        settings = run.grid(run.guidance_seeds, guidance_scale=scale)
         verdicts = []
         groups: dict[str, list[GaussianSplats | None]] = {}
         total = len(grid_prompts(settings)) * run.guidance_seeds
