@@ -16,14 +16,11 @@ from torch import Tensor
 from .functional.gaupf import local_spacing
 from .functional.octree import Cells, surface_cells
 from .functional.poisson_disk import progressive_poisson_disk
+from .functional.progressive import SHARING, even_spacing
 from .gaussians import GaussianSplats
 from .models.autoencoder_gaussian import GaussianVAE
 
 _DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
-_MOST_SPACING = 3.0  # times the median: on a thin line it is twice, beyond lies a stray point, to be drawn small
-# The exponent of the number of points that share an opacity. At 1, n Gaussians at one place absorb about as much as
-# one would; a little more, as the points fill a layer in which more of them find a place.
-_SHARING = 1.1
 _MOST_WIDENING = 2.0  # times a Gaussian's own size: on a thin rod, wider ones would stand out on both sides
 _MOST_TRIES = 8  # points drawn per candidate wanted, before a search that hardly finds surface gives up
 
@@ -84,8 +81,8 @@ def extract_gaussians(
         config: the search's settings.
 
     Returns:
-        N Gaussians in progressive order: the first n of them are an evenly spread smaller set (their
-            scales and opacities fit N).
+        N Gaussians in progressive order: the first n of them are an evenly spread smaller set. Scales and
+            opacities fit N; :meth:`GaussianSplats.first` makes them fit n.
 
     Raises:
         ValueError: if the count is below 1 or the planes are not [3, C, R, R].
@@ -113,12 +110,11 @@ def extract_gaussians(
         device=planes.device,
     )
     means = _surface_points(vae, planes, cells, num_gaussians, generator, config)
-    spacing = _spacing(means)
-    spacing = spacing.clamp(max=_MOST_SPACING * spacing.median())
+    spacing = even_spacing(means)
     finest = config.finest_spacing * (1 + vae.config.padding) / planes.shape[-1]
     widening = (finest / spacing).clamp(1, _MOST_WIDENING)
     splats = gaussians_at(vae, planes[0], means, config.chunk_size, config.relative_scale * widening * spacing)
-    return replace(splats, opacities=splats.opacities * widening ** (-2 * _SHARING))
+    return replace(splats, opacities=splats.opacities * widening ** (-2 * SHARING))
 
 
 @torch.no_grad()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from .functional.progressive import prefix_changes
 from .functional.quaternions import is_rotation, matrices_to_quaternions, multiply_quaternions
 from .functional.spherical_harmonics import num_sh_bases, rotate_sh, sh_degree_of
 
@@ -117,6 +118,26 @@ class GaussianSplats:
             place = range(len(self))[index]
             index = slice(place, place + 1)
         return self.select(index)
+
+    def first(self, count: int) -> GaussianSplats:
+        """The first Gaussians of a progressive order as a smaller object, for results of this package.
+
+        A slice leaves scales and opacities as they fit all N, and holes between the Gaussians; here they fit the
+        smaller number: opacities rise first, then scales grow, by local spacings. Glass gets denser where it does.
+
+        Args:
+            count: n, from 1 to N.
+
+        Raises:
+            ValueError: if there are not so many.
+        """
+        if not 1 <= count <= len(self):
+            raise ValueError(f"`count` must be between 1 and {len(self)}, the number of Gaussians, got {count}.")
+        part = self.select(slice(0, count))
+        if count == len(self):
+            return part
+        growth, opacities = prefix_changes(self.means, self.opacities, count)
+        return replace(part, scales=part.scales * growth[:, None], opacities=opacities)
 
     def _map(self, function: Any) -> GaussianSplats:
         return GaussianSplats(**{field.name: function(getattr(self, field.name)) for field in fields(self)})

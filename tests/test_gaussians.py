@@ -124,3 +124,40 @@ def test_transform_refuses_a_scale_that_is_not_positive():
 def test_from_tensor_refuses_other_widths():
     with pytest.raises(ValueError, match=r"\[14, 23, 38, 59\], got \[4, 15\]"):
         GaussianSplats.from_tensor(torch.zeros(4, 15))
+
+
+def halved_lattice() -> tuple[torch.Tensor, int]:
+    """[N, 3] a square lattice in a plane, every second point each way first, and how many these are."""
+    place = torch.cartesian_prod(torch.arange(-20, 21), torch.arange(-20, 21))
+    is_first = (place % 2 == 0).all(dim=1)
+    ordered = torch.cat([place[is_first], place[~is_first]])
+    return torch.nn.functional.pad(0.02 * ordered, (0, 1)), int(is_first.sum())
+
+
+@pytest.mark.parametrize("opacity", [0.95, 0.3, 0.1])
+def test_the_first_of_a_lattice_stand_for_four_each(opacity: float) -> None:
+    """Half as dense a lattice: the spacing doubles everywhere."""
+    means, num_first = halved_lattice()
+    count = len(means)
+    splats = GaussianSplats(
+        means,
+        torch.tensor([[1.0, 0, 0, 0]]).expand(count, 4),
+        torch.full((count, 3), 0.01),
+        torch.full((count,), opacity),
+        torch.zeros(count, 1, 3),
+    )
+    first = splats.first(num_first)
+    shared = min(opacity * 4**1.1, 0.95)
+    torch.testing.assert_close(first.opacities, torch.full((num_first,), shared), rtol=1e-3, atol=0)
+    growth = 2 * (opacity / shared) ** (1 / 2.2)
+    torch.testing.assert_close(first.scales, torch.full((num_first, 3), 0.01 * growth), rtol=1e-3, atol=0)
+    assert torch.equal(first.means, means[:num_first])
+
+
+def test_all_of_them_are_the_object_itself_and_more_are_refused() -> None:
+    splats = random_splats(30)
+    assert torch.equal(splats.first(30).to_tensor(), splats.to_tensor())
+    assert len(splats.first(1)) == 1
+    for count in (0, 31):
+        with pytest.raises(ValueError, match=f"between 1 and 30, the number of Gaussians, got {count}"):
+            splats.first(count)

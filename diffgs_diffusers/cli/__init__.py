@@ -1,4 +1,4 @@
-"""The command ``diffgs``: generate, draw, convert and describe 3D Gaussian objects from a shell.
+"""The command ``diffgs``: generate, draw, convert, describe and compare 3D Gaussian objects.
 
 Arguments are checked before anything heavy is imported or loaded, so that a mistake is answered at once.
 """

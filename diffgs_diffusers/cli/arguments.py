@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of ``diffgs``; ``run`` of its result is the function that carries the command out."""
     parser = OneLineParser(
         prog="diffgs",
-        description="Generate, draw, convert and describe 3D Gaussian Splatting objects.",
+        description="Generate, draw, convert, describe and compare 3D Gaussian Splatting objects.",
         epilog=f"Splats are stored as {', '.join(SUPPORTED_SUFFIXES)}.",
     )
     parser.add_argument("--version", action="version", version=f"diffgs {__version__}")
@@ -82,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_render(commands.add_parser("render", help="draw an object from all sides"))
     _add_convert(commands.add_parser("convert", help="write splats in another format"))
     _add_info(commands.add_parser("info", help="describe a file of splats"))
+    _add_evaluate(commands.add_parser("evaluate", help="compare generated splats with references"))
     return parser
 
 
@@ -152,3 +153,27 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_info)
     parser.add_argument("file", metavar="FILE", help="splats")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    from .evaluate import run_evaluate
+
+    parser.description = (
+        "Compare splats that stand in a box of side 1 around the origin. Files: PSNR and SSIM of eight views of "
+        "256² pixels on white, Chamfer distance and F-score of the centres. Folders: coverage, minimum matching "
+        "distance and 1-NNA of the shapes, FID and KID of the views."
+    )
+    parser.set_defaults(run=run_evaluate)
+    add = parser.add_argument
+    add("reference", metavar="REFERENCE", help="splats, or a folder of them")
+    add("generated", nargs="+", metavar="GENERATED", help="splats, or folders of them, each beside the reference")
+    add("--pairs", action="store_true", help="of folders, compare the files of one name, as files are compared")
+    add("--force", action="store_true", help="compare sets of fewer than 13 objects, whose figures mean little")
+    features = "of FID and KID: the model's vision encoder, Inception (downloads its weights), or leave them out"
+    add("--features", choices=["clip", "inception", "none"], default="clip", help=features)
+    add(
+        "--model",
+        metavar="MODEL",
+        help="folder or Hub id with an image_encoder (default: the checkpoint that ships)",
+    )
+    add("--json", metavar="FILE", help="write the numbers there, too")

@@ -24,11 +24,14 @@ from ..gaussians import GaussianSplats
 from ..pipelines import DiffGSPipeline
 from .metrics import chamfer_distance, f_score
 from .novelty import ReferenceSet, surface_points, visible_centers
-from .reconstruction import compare
+from .reconstruction import compare_images
+from .seam import near_seam, seam_psnr, seam_weights
+from .view_similarity import ViewFeatures, view_similarity
 from .views import evaluation_cameras, render_on_white
 
 CONDITIONS = ("image", "partial", "points")
 NUM_POINTS = 10_000
+NOTHING_KEPT = "generated, nothing kept"  # has no seam: what the seam of a completion is measured beside
 _VIEW_SIZE = 64  # pixels, at which training objects are compared with a picture
 
 
@@ -41,12 +44,18 @@ class ConditionScores:
         ssim: 1 for equal images.
         chamfer: object units, as :func:`~diffgs_diffusers.evaluation.metrics.chamfer_distance`.
         f_score: in [0, 1], as :func:`~diffgs_diffusers.evaluation.metrics.f_score`.
+        similarity: cosine in features, :func:`~diffgs_diffusers.evaluation.view_similarity.view_similarity`; None
+            without a vision model.
+        seam_psnr: dB where a kept part and the rest meet, as :func:`~diffgs_diffusers.evaluation.seam.seam_psnr`;
+            None for other conditions, and where no view shows it.
     """
 
     psnr: float
     ssim: float
     chamfer: float
     f_score: float
+    similarity: float | None = None
+    seam_psnr: float | None = None
 
 
 class ConditionJudge:
@@ -58,6 +67,7 @@ class ConditionJudge:
         num_gaussians: of each generated object.
         seed: of conditions and noise.
         options: further arguments of the pipeline's call.
+        features: of images, for similarities; None leaves them out.
     """
 
     def __init__(
@@ -67,9 +77,10 @@ class ConditionJudge:
         num_gaussians: int,
         seed: int = 0,
         options: Mapping[str, Any] | None = None,
+        features: ViewFeatures | None = None,
     ) -> None:
         self.pipe, self.train, self.num_gaussians, self.seed = pipe, train, num_gaussians, seed
-        self.options = dict(options or {})
+        self.options, self.features = dict(options or {}), features
         self.references = ReferenceSet([surface_points(one) for one in train])
         self.cameras = evaluation_cameras(256)
 
@@ -84,20 +95,28 @@ class ConditionJudge:
         Returns:
             "generated" first; None where nothing came out.
         """
-        generator = np.random.default_rng((self.seed, number))
         makers: dict[str, Callable[..., Iterator[tuple[str, GaussianSplats | None]]]] = {
             "image": self._from_image,
             "partial": self._from_part,
             "points": self._from_points,
         }
-        return dict(makers[condition](truth, number, generator))
+        return dict(makers[condition](truth, number, self._random(number)))
 
     def scores(
-        self, objects: Mapping[str, GaussianSplats | None], truth: GaussianSplats
+        self, condition: str, objects: Mapping[str, GaussianSplats | None], truth: GaussianSplats, number: int
     ) -> dict[str, ConditionScores | None]:
-        """Scores of :meth:`objects` against the true one."""
-        target = render_on_white(truth, self.cameras)
-        return {name: None if made is None else self._score(made, truth, target) for name, made in objects.items()}
+        """Scores of :meth:`objects` against the true one, from the same condition and number."""
+        target, weights = render_on_white(truth, self.cameras), None
+        if condition == "partial":
+            near = near_seam(truth, one_chunk(truth, self._random(number)))
+            weights = seam_weights(truth, near, self.cameras)
+        return {
+            name: None if made is None else self._score(made, truth, target, weights)
+            for name, made in objects.items()
+        }
+
+    def _random(self, number: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, number))
 
     def _from_image(
         self, truth: GaussianSplats, number: int, generator: np.random.Generator
@@ -115,6 +134,7 @@ class ConditionJudge:
         if made is not None and not torch.equal(made.means[: len(part)], part.means):
             raise RuntimeError("The completion does not begin with its input.")
         yield "generated", made
+        yield NOTHING_KEPT, self._generate(number, partial=part, keep_input=False)
         yield "the part alone", part
         yield "nearest to the part", self.train[self._nearest_to_part(part)]
 
@@ -151,20 +171,33 @@ class ConditionJudge:
         centers = visible_centers(part)
         return int(np.argmin([tree.query(centers)[0].mean() for tree in self.references.trees]))
 
-    def _score(self, made: GaussianSplats, truth: GaussianSplats, target: Tensor) -> ConditionScores:
-        images = compare(made, target, self.cameras)
+    def _score(
+        self, made: GaussianSplats, truth: GaussianSplats, target: Tensor, weights: Tensor | None
+    ) -> ConditionScores:
+        views = render_on_white(made, self.cameras)
+        images = compare_images(views, target)
+        similarity = None if self.features is None else view_similarity(views, target, self.features)
+        seam = None if weights is None else seam_psnr(views, target, weights)
         ours, theirs = visible_centers(made), visible_centers(truth)
         trees = cKDTree(ours), cKDTree(theirs)
         distance = chamfer_distance(ours, trees[1], trees[0])
-        return ConditionScores(images.psnr, images.ssim, distance, f_score(*trees))
+        return ConditionScores(images.psnr, images.ssim, distance, f_score(*trees), similarity, seam)
 
 
 def condition_summary(objects: Sequence[Mapping[str, ConditionScores | None]]) -> dict[str, dict[str, float]]:
-    """Means over objects, for each row of a table, and how many came out empty."""
+    """Means over objects, for each row of a table, and how many came out empty.
+
+    ``similarity`` and ``seam_psnr`` are there where they were measured, the latter over the objects whose seam is
+    seen.
+    """
     rows: dict[str, dict[str, float]] = {}
     for name in objects[0] if objects else ():
         made = [asdict(one[name]) for one in objects if one[name] is not None]  # type: ignore[arg-type]
         rows[name] = {"num_objects": len(made), "num_empty": len(objects) - len(made)}
         for metric in ("psnr", "ssim", "chamfer", "f_score"):
             rows[name][metric] = float(np.mean([values[metric] for values in made])) if made else float("nan")
+        for metric in ("similarity", "seam_psnr"):
+            found = [values[metric] for values in made if values[metric] is not None]
+            if found:
+                rows[name][metric] = float(np.mean(found))
     return rows

@@ -40,6 +40,11 @@ def compare(
 ) -> ImageScores:
     """Renders an object on white and compares it with `target` [C, H, W, 3]; None counts as an empty image."""
     images = torch.ones_like(target) if splats is None else render_on_white(splats.to("cpu"), cameras)
+    return compare_images(images, target, lpips)
+
+
+def compare_images(images: Tensor, target: Tensor, lpips: PerceptualDistance | None = None) -> ImageScores:
+    """The scores of views [C, H, W, 3] in [0, 1] beside those that they should be."""
     perceptual = float(lpips(images, target).mean()) if lpips is not None else None
     return ImageScores(float(psnr(images, target).mean()), float(ssim(images, target).mean()), perceptual)
 

@@ -47,36 +47,105 @@ def vae_markdown(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 def text_markdown(summary: Mapping[str, Any]) -> str:
     """The text table: right colours by colour, right categories by category, and all together."""
-    shares = ("color_accuracy", "category_accuracy", "category_accuracy_with_other")
+    shares = {
+        "color_accuracy": "colour right",
+        "category_accuracy": "category right",
+        "category_accuracy_with_other": 'category right, "other" allowed',
+        "clip_score": "CLIP score",
+        "r_precision": "R-precision",
+    }
+    shares = {name: title for name, title in shares.items() if name in summary}
+    empty = [None] * (len(shares) - 2)
     rows: list[list[Any]] = [["all", *(summary[name] for name in shares)]]
-    rows += [[name, value, None, None] for name, value in summary["color_accuracy_by_color"].items()]
-    rows += [[name, None, value, None] for name, value in summary["category_accuracy_by_category"].items()]
-    return markdown_table(["asked", "colour right", "category right", 'category right, "other" allowed'], rows)
+    rows += [[name, value, None, *empty] for name, value in summary["color_accuracy_by_color"].items()]
+    rows += [[name, None, value, *empty] for name, value in summary["category_accuracy_by_category"].items()]
+    return markdown_table(["asked", *shares.values()], rows)
+
+
+def guidance_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
+    """The guidance sweep: a row for each scale."""
+    names = {
+        "num_objects": "objects",
+        "num_empty": "empty",
+        "color_accuracy": "colour right",
+        "category_accuracy": "category right",
+        "category_accuracy_with_other": 'category right, "other" allowed',
+        "clip_score": "CLIP score",
+        "r_precision": "R-precision",
+        "diversity": "diversity",
+    }
+    return _measured_columns("guidance", names, table)
+
+
+def functions_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
+    """Mean absolute errors of the three functions: a row for each split."""
+    names = {
+        "num_objects": "objects",
+        "gaupf_near": "GauPF near the surface",
+        "gaupf_box": "GauPF in the box",
+        "gaucf": "GauCF, RGB",
+        "gautf_scale": "GauTF, scales",
+        "gautf_shape": "GauTF, shape",
+        "gautf_opacity": "GauTF, opacity",
+    }
+    return _measured_columns("split", names, table)
+
+
+def progressive_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
+    """The first n of a larger result beside n extracted at once: a row for each count and way."""
+    names = {"num_objects": "objects", "psnr": "PSNR", "psnr_p10": "PSNR p10", "ssim": "SSIM"}
+    return _measured_columns("Gaussians", names, table)
+
+
+def bound_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
+    """The variational bound: terms in nats for an object, their sum in bits for each latent dimension."""
+    names = {
+        "num_objects": "objects",
+        "prior": "L_T",
+        "steps": "Σ L_{t−1}",
+        "reconstruction": "L_0",
+        "total": "sum, nats",
+        "total_std": "± over objects",
+        "prior_bits": "L_T, bits/dim",
+        "steps_bits": "Σ L_{t−1}, bits/dim",
+        "reconstruction_bits": "L_0, bits/dim",
+        "total_bits": "sum, bits/dim",
+        "normal_bits": "N(0, I), bits/dim",
+    }
+    return _measured_columns("latents", names, table)
+
+
+def _measured_columns(first: str, names: Mapping[str, str], table: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row for each entry, a column for each metric that one of them has."""
+    shown = [name for name in names if any(name in row for row in table.values())]
+    rows = [[title, *(row.get(name) for name in shown)] for title, row in table.items()]
+    return markdown_table([first, *(names[name] for name in shown)], rows)
 
 
 def conditions_markdown(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """The condition tables: a row for each condition, what was generated from it, and its baselines."""
-    metrics = {"psnr": "PSNR", "ssim": "SSIM", "chamfer": "Chamfer", "f_score": "F-score"}
-    rows = [
-        [f"{condition}: {name}", int(row["num_objects"]), *(row[metric] for metric in metrics)]
-        for condition, entries in table.items()
-        for name, row in entries.items()
-    ]
-    return markdown_table(["from", "objects", *metrics.values()], rows)
+    names = {
+        "num_objects": "objects",
+        "psnr": "PSNR",
+        "ssim": "SSIM",
+        "chamfer": "Chamfer",
+        "f_score": "F-score",
+        "similarity": "similarity",
+        "seam_psnr": "PSNR at the seam",
+    }
+    rows = {f"{condition}: {name}": row for condition, entries in table.items() for name, row in entries.items()}
+    return _measured_columns("from", names, rows)
 
 
 def novelty_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
     """The novelty table: Chamfer distances to the nearest training object."""
-    names = ("mean", "median", "p10", "min")
-    rows = [[title, *(values[name] for name in names)] for title, values in table.items()]
-    return markdown_table(["nearest training object of", *names], rows)
+    return _measured_columns("nearest training object of", {n: n for n in ("mean", "median", "p10", "min")}, table)
 
 
 def sets_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
     """Coverage, minimum matching distance and 1-NNA, a row for each pair of sets."""
     names = {"count": "of each", "coverage": "coverage", "mmd": "MMD", "one_nna": "1-NNA"}
-    rows = [[title, *(values[name] for name in names)] for title, values in table.items()]
-    return markdown_table(["sets", *names.values()], rows)
+    return _measured_columns("sets", names, table)
 
 
 def images_markdown(table: Mapping[str, Mapping[str, float]]) -> str:

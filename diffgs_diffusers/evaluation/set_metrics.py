@@ -9,6 +9,8 @@ from scipy.spatial import cKDTree
 
 from .metrics import chamfer_distance
 
+SET_POINTS = 1024  # of each object, where all pairs are compared
+
 
 def pairwise_chamfer(clouds: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:
     """Chamfer distances [A, B] of all pairs of two lists of points [P, 3], in object units."""

@@ -14,6 +14,7 @@ from ..extraction import EmptySurfaceError
 from ..gaussians import GaussianSplats
 from ..pipelines import DiffGSPipeline
 from .categories import CATEGORIES, CategoryClassifier, shape_views
+from .clip_scores import ClipJudge
 from .colors import ColorJudge
 from .views import evaluation_cameras
 
@@ -52,6 +53,8 @@ class Verdict:
         seen_category: the most likely of the six categories, "" for an empty object.
         seen_class: the most likely of the six and "other", "" for an empty object.
         color_share: share of the object's pixels in the asked colour.
+        clip_score: as :class:`~diffgs_diffusers.evaluation.clip_scores.ClipVerdict`; None without a CLIP model.
+        retrieved: the prompt of the grid that CLIP finds most similar, "" for an empty object; None as above.
     """
 
     prompt: str
@@ -62,6 +65,8 @@ class Verdict:
     seen_category: str
     seen_class: str
     color_share: float
+    clip_score: float | None = None
+    retrieved: str | None = None
 
 
 def generate_objects(
@@ -105,10 +110,27 @@ def judge_object(
     return judge.shares(views), judge.dominant(views), classifier.judge(shape_views(splats))
 
 
+def grid_prompts(settings: GridSettings) -> list[str]:
+    """The prompts of a grid, each once, in order."""
+    return [compose_caption(category, [color]) for category in settings.categories for color in settings.colors]
+
+
 def text_grid(
-    pipe: DiffGSPipeline, judge: ColorJudge, classifier: CategoryClassifier, settings: GridSettings
+    pipe: DiffGSPipeline,
+    judge: ColorJudge,
+    classifier: CategoryClassifier,
+    settings: GridSettings,
+    clip: ClipJudge | None = None,
 ) -> Iterator[tuple[Verdict, GaussianSplats | None]]:
-    """Generates and judges every colour × category × seed, prompt after prompt."""
+    """Generates and judges every colour × category × seed, prompt after prompt.
+
+    Args:
+        pipe: the pipeline.
+        judge: of colours.
+        classifier: of categories.
+        settings: what is asked.
+        clip: of the prompts that :func:`grid_prompts` lists; None leaves its verdicts out.
+    """
     for category in settings.categories:
         for color in settings.colors:
             prompt = compose_caption(category, [color])
@@ -117,16 +139,28 @@ def text_grid(
             )
             for seed, splats in zip(settings.seeds, objects, strict=True):
                 shares, seen_color, seen = judge_object(splats, judge, classifier)
-                verdict = Verdict(prompt, seed, color, category, seen_color, *seen, shares[color])
+                found = clip.judge(splats, prompt) if clip is not None else None
+                by_clip = (None, None) if found is None else (found.score, found.retrieved)
+                verdict = Verdict(prompt, seed, color, category, seen_color, *seen, shares[color], *by_clip)
                 yield verdict, splats
 
 
 def grid_summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Shares of right colours and categories: of all objects, and by what was asked."""
+    """Shares of right colours and categories: of all objects, and by what was asked.
+
+    With verdicts of CLIP also ``clip_score``, the mean, and ``r_precision``: the share of objects whose own prompt
+    is the most similar one of the grid (Park et al. 2021), ``1 / num_prompts`` by chance.
+    """
     color_right = [v.color == v.seen_color for v in verdicts]
     category_right = [v.category == v.seen_category for v in verdicts]
+    scores = [v.clip_score for v in verdicts if v.clip_score is not None]
+    by_clip = {"clip_score": sum(scores) / len(scores)} if scores else {}
+    if scores:
+        by_clip["r_precision"] = _share([v.retrieved == v.prompt for v in verdicts])
     return {
         "num_objects": len(verdicts),
+        "num_prompts": len({v.prompt for v in verdicts}),
+        **by_clip,
         "color_accuracy": _share(color_right),
         "category_accuracy": _share(category_right),
         "category_accuracy_with_other": _share([v.category == v.seen_class for v in verdicts]),

@@ -53,9 +53,10 @@ def test_condition_tables(arguments: list[str], tmp_path: Path, capsys: pytest.C
     main([*arguments, "--tables", "conditions"])
     table = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["conditions"]
     assert list(table) == ["image", "partial", "points"]
+    assert [len(rows) for rows in table.values()] == [3, 4, 3]
     for rows in table.values():
-        assert len(rows) == 3
         for row in rows.values():
+            assert row["num_empty"] or -1 <= row["similarity"] <= 1.0001
             assert row["num_objects"] + row["num_empty"] == 1
             assert row["num_empty"] or (0 <= row["f_score"] <= 1 and row["chamfer"] >= 0 and row["psnr"] > 3)
     assert "| partial: the part alone | 1 |" in capsys.readouterr().out
@@ -63,8 +64,50 @@ def test_condition_tables(arguments: list[str], tmp_path: Path, capsys: pytest.C
         assert sheet.size == (4 * 96, 96)
 
 
+def test_tables_of_functions_prefixes_and_the_bound(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--prefixes", "40", "--whole", "120", "--bound_steps", "3"]
+    main([*arguments, *small, "--tables", "functions,progressive,bound"])
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert set(results["functions"]) == {"train", "validation", "test"}
+    assert list(results["progressive"]) == [
+        "120, extracted at once",
+        "40, extracted at once",
+        "40, splats.first(n)",
+        "40, splats[:n]",
+    ]
+    assert set(results["bound"]) == {
+        f"{split}, {told}"
+        for split in ("train", "validation", "test")
+        for told in ("unconditional", "with captions")
+    }
+    assert "| test, with captions | 1 |" in capsys.readouterr().out
+
+
+def test_tables_of_prompts_say_that_there_is_no_clip(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ["--colors", "red", "--categories", "table", "lamp", "--num_seeds", "1", "--guidance", "2"]
+    main([*arguments, *grid, "--tables", "text,guidance"])
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert (results["text"]["num_objects"], results["text"]["num_prompts"]) == (2, 2)
+    assert "clip_score" not in results["text"]
+    assert results["guidance"]["2"]["num_objects"] == 4
+    printed = capsys.readouterr().out
+    assert "CLIP score and R-precision are left out: they need both towers of one CLIP" in printed
+    assert "| 2 | 4 |" in printed
+
+
 @pytest.mark.parametrize(
-    ("words", "message"), [(["--tables", "vae,speed"], "unknown speed"), (["--num_samples", "0"], "at least 1")]
+    ("words", "message"),
+    [
+        (["--tables", "vae,speed"], "unknown speed"),
+        (["--num_samples", "0"], "at least 1"),
+        (["--guidance_seeds", "1"], "--guidance_seeds must be at least 2, got 1"),
+        (["--prefixes", "9000", "--whole", "9000"], "--prefixes less than --whole"),
+        (["--lpips_weights", "nowhere.pth"], "there is no file nowhere.pth"),
+    ],
 )
 def test_bad_use_ends_with_one_line(
     arguments: list[str], words: list[str], message: str, capsys: pytest.CaptureFixture[str]

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from diffgs_diffusers.evaluation.report import markdown_table, text_markdown, update_json, vae_markdown
+from diffgs_diffusers.evaluation.report import (
+    conditions_markdown,
+    guidance_markdown,
+    markdown_table,
+    text_markdown,
+    update_json,
+    vae_markdown,
+)
 
 
 def test_markdown_table_rounds_and_leaves_gaps() -> None:
@@ -36,6 +43,38 @@ def test_text_markdown_has_a_row_for_each_word() -> None:
         "| all | 0.7500 | 0.5000 | 0.2500 |",
         "| red | 0.7500 |  |  |",
         "| chair |  | 0.5000 |  |",
+    ]
+
+
+def test_columns_are_those_that_were_measured() -> None:
+    row = {"num_objects": 2, "psnr": 20.0, "ssim": 0.9, "chamfer": 0.01, "f_score": 0.5}
+    lines = conditions_markdown(
+        {"image": {"generated": row}, "partial": {"generated": {**row, "seam_psnr": 15.5}}}
+    ).splitlines()
+    assert lines[0] == "| from | objects | PSNR | SSIM | Chamfer | F-score | PSNR at the seam |"
+    assert lines[2].endswith("| 0.5000 |  |")
+    assert lines[3].endswith("| 0.5000 | 15.50 |")
+    sweep = {"1": {"num_objects": 4, "color_accuracy": 0.5, "diversity": 0.1, "r_precision": 0.25}}
+    assert guidance_markdown(sweep).splitlines() == [
+        "| guidance | objects | colour right | R-precision | diversity |",
+        "| :-- | --: | --: | --: | --: |",
+        "| 1 | 4 | 0.5000 | 0.2500 | 0.1000 |",
+    ]
+
+
+def test_clip_has_columns_of_its_own() -> None:
+    summary = {
+        "color_accuracy": 0.75,
+        "category_accuracy": 0.5,
+        "category_accuracy_with_other": 0.25,
+        "clip_score": 25.0,
+        "r_precision": 0.125,
+        "color_accuracy_by_color": {"red": 0.75},
+        "category_accuracy_by_category": {},
+    }
+    assert text_markdown(summary).splitlines()[2:] == [
+        "| all | 0.7500 | 0.5000 | 0.2500 | 25.00 | 0.1250 |",
+        "| red | 0.7500 |  |  |  |  |",
     ]
 
 

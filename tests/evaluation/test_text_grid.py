@@ -15,6 +15,7 @@ from diffgs_diffusers.evaluation.text_grid import (
     GridSettings,
     Verdict,
     generate_objects,
+    grid_prompts,
     grid_summary,
     judge_object,
     text_grid,
@@ -84,3 +85,19 @@ def test_summary_counts_what_was_asked() -> None:
     assert summary["category_accuracy_with_other"] == 0.25
     assert summary["color_accuracy_by_color"] == {"red": 1.0, "blue": 0.0}
     assert summary["category_accuracy_by_category"] == {"chair": 1.0, "bed": 0.0}
+    assert "r_precision" not in summary
+
+
+def test_r_precision_is_the_share_of_objects_that_find_their_own_prompt() -> None:
+    asked, retrieved = ("a", "a", "b", "b", "c"), ("a", "b", "b", "c", "")
+    rows = [
+        Verdict(prompt, 0, "red", "chair", "red", "chair", "chair", 0.0, score, found)
+        for prompt, found, score in zip(asked, retrieved, (20.0, 30.0, 25.0, 25.0, 0.0), strict=True)
+    ]
+    summary = grid_summary(rows)
+    assert (summary["r_precision"], summary["clip_score"], summary["num_prompts"]) == (0.4, 20.0, 3)
+
+
+def test_the_grids_prompts_are_those_that_are_asked() -> None:
+    settings = GridSettings(("red", "blue"), ("chair", "armchair"))
+    assert grid_prompts(settings) == ["a red chair", "a blue chair", "a red armchair", "a blue armchair"]

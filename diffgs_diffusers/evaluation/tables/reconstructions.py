@@ -1,0 +1,56 @@
+"""Tables of the VAE: pictures of its reconstructions, errors of its functions, the order of its Gaussians."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from ...data.dataset import SPLITS
+from .. import report
+from ..function_errors import function_errors, mean_errors
+from ..perceptual import load_lpips, lpips_obstacle
+from ..progressive import progressive_scores
+from ..reconstruction import reconstruction_scores, summarize
+from .run import EvaluationRun
+
+
+def vae_table(run: EvaluationRun) -> dict[str, Any]:
+    """Splits × (true centres and numbers of Gaussians)."""
+    obstacle = lpips_obstacle(run.lpips_net, run.lpips_weights)
+    if obstacle is not None:
+        print(f"LPIPS is left out: {obstacle}.", flush=True)
+    lpips = load_lpips(run.lpips_net, run.lpips_weights) if obstacle is None else None
+    vae = run.pipe.vae.float().eval()
+    table = {}
+    for split in SPLITS:
+        scores = [
+            reconstruction_scores(vae, splats, run.counts, size=run.image_size, lpips=lpips)
+            for _, splats in tqdm(run.chosen(split), total=len(run.chosen_indices(split)), desc=f"vae, {split}")
+        ]
+        table[split] = summarize(scores)
+    print(report.vae_markdown(table), flush=True)
+    return {"vae": table, "lpips": obstacle or f"measured with {run.lpips_net}"}
+
+
+def functions_table(run: EvaluationRun) -> dict[str, Any]:
+    """Splits × mean absolute errors of GauPF, GauCF and GauTF."""
+    vae = run.pipe.vae.float().eval()
+    table = {}
+    for split in SPLITS:
+        objects = tqdm(run.chosen(split), total=len(run.chosen_indices(split)), desc=f"functions, {split}")
+        table[split] = mean_errors([function_errors(vae, splats, run.seed) for _, splats in objects])
+    print(report.functions_markdown(table), flush=True)
+    return {"functions": table}
+
+
+def progressive_table(run: EvaluationRun) -> dict[str, Any]:
+    """The first n of a large result beside n that are extracted at once, on held-out objects."""
+    vae = run.pipe.vae.float().eval()
+    objects = tqdm(run.chosen("test"), total=len(run.chosen_indices("test")), desc="progressive")
+    scores = [
+        progressive_scores(vae, splats, run.prefixes, run.whole, size=run.image_size) for _, splats in objects
+    ]
+    table = summarize(scores)
+    print(report.progressive_markdown(table), flush=True)
+    return {"progressive": table}
