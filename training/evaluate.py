@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--categories", nargs="+", default=list(CATEGORIES), choices=list(CATEGORIES), help="of these prompts")
     add("--num_seeds", type=int, default=4, help="objects for each prompt of the text table")
     add("--num_gaussians", type=int, default=16_384, help="per generated object")
+    add("--num_candidates", type=int, default=8, help="tried for each picture, where one is chosen by it")
     add("--guidance", type=float, nargs="+", default=list(EvaluationRun.guidance), help="scales of the sweep")
     add("--guidance_seeds", type=int, default=2, help="objects for each prompt there, at least 2")
     add("--bound_steps", type=int, default=100, help="timesteps at which the bound is evaluated, over all of them")
@@ -79,7 +80,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     unknown = sorted(set(args.tables) - set(TABLES))
     if unknown:
         parser.error(f"--tables: unknown {', '.join(unknown)}; choose from {', '.join(TABLES)}")
-    least = dict.fromkeys(("num_objects", "image_size", "num_samples", "num_seeds", "num_gaussians"), 1)
+    least = dict.fromkeys(
+        ("num_objects", "image_size", "num_samples", "num_seeds", "num_gaussians", "num_candidates"), 1
+    )
     least |= {"bound_steps": 1, "guidance_seeds": 2}
     for name, minimum in least.items():
         if getattr(args, name) < minimum:
@@ -99,7 +102,7 @@ def build_run(args: argparse.Namespace) -> EvaluationRun:
     options = {"num_inference_steps": args.num_inference_steps, "guidance_scale": args.guidance_scale}
     sizes = (
         *("lpips_net", "seed", "whole", "num_objects", "image_size", "num_samples", "num_seeds"),
-        *("num_gaussians", "guidance_seeds", "bound_steps"),
+        *("num_gaussians", "num_candidates", "guidance_seeds", "bound_steps"),
     )
     return EvaluationRun(
         pipe,

@@ -68,6 +68,7 @@ class ConditionJudge:
         seed: of conditions and noise.
         options: further arguments of the pipeline's call.
         features: of images, for similarities; None leaves them out.
+        num_candidates: of which one is chosen by its picture, a row of its own if there are several.
     """
 
     def __init__(
@@ -78,9 +79,11 @@ class ConditionJudge:
         seed: int = 0,
         options: Mapping[str, Any] | None = None,
         features: ViewFeatures | None = None,
+        num_candidates: int = 1,
     ) -> None:
         self.pipe, self.train, self.num_gaussians, self.seed = pipe, train, num_gaussians, seed
         self.options, self.features = dict(options or {}), features
+        self.num_candidates = num_candidates
         self.references = ReferenceSet([surface_points(one) for one in train])
         self.cameras = evaluation_cameras(256)
 
@@ -122,7 +125,11 @@ class ConditionJudge:
         self, truth: GaussianSplats, number: int, generator: np.random.Generator
     ) -> Iterator[tuple[str, GaussianSplats | None]]:
         camera = random_camera(128, generator)
-        yield "generated", self._generate(number, image=picture(truth, camera))
+        taken = picture(truth, camera)
+        yield "generated", self._generate(number, image=taken)
+        if self.num_candidates > 1:
+            name = f"the most like the picture of {self.num_candidates}"
+            yield name, self._generate(number, image=taken, num_candidates=self.num_candidates)
         yield "nearest in the picture", self.train[self._nearest_in_view(truth, camera)]
         yield "a random training object", self.train[int(generator.integers(len(self.train)))]
 

@@ -18,7 +18,9 @@ def conditions_table(run: EvaluationRun) -> dict[str, Any]:
     """Conditions × (what was generated, baselines)."""
     train, test = run.objects("train"), run.objects("test")
     objects = [train.splats(index) for index in range(len(train))]
-    judge = ConditionJudge(run.pipe, objects, run.num_gaussians, run.seed, run.options, run.features)
+    judge = ConditionJudge(
+        run.pipe, objects, run.num_gaussians, run.seed, run.options, run.features, run.num_candidates
+    )
     table = {}
     for condition in CONDITIONS:
         scores, rows = [], []

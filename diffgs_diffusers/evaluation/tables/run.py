@@ -46,6 +46,7 @@ class EvaluationRun:
         categories: of these prompts.
         num_seeds: objects for each prompt of the text grid.
         num_gaussians: of each generated object.
+        num_candidates: tried for each picture, where one is chosen by it.
         guidance: scales of the sweep.
         guidance_seeds: objects for each prompt there, at least 2.
         bound_steps: timesteps of the variational bound.
@@ -70,6 +71,7 @@ class EvaluationRun:
     categories: tuple[str, ...] = CATEGORIES
     num_seeds: int = 4
     num_gaussians: int = 16_384
+    num_candidates: int = 8
     guidance: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 8.0)
     guidance_seeds: int = 2
     bound_steps: int = 100
