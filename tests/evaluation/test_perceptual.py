@@ -43,7 +43,7 @@ def test_weights_of_a_file_are_those_that_are_used(tmp_path: Path) -> None:
     images, others = torch.rand(2, 3, 64, 64, 3).unbind()
     import torchmetrics.functional.image as functional
 
-    heads = torch.load(Path(functional.__file__).parent / "lpips_models" / "alex.pth", weights_only=True)
+    heads = torch.load(Path(functional.__file__).parent / "lpips_models" / "alex.pth", "cpu", weights_only=True)
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
     expected = torch.zeros(3)
     with torch.no_grad():
