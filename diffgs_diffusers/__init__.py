@@ -17,7 +17,9 @@ _EXPORTS = {
     "rasterization": "rendering",
     "render": "rendering",
     "ConditionEncoder": "models",
+    "DiffGSPriorTransformer": "models",
     "GaussianVAE": "models",
+    "OriginalGaussianVAE": "models",
     "UNet1DConditionModel": "models",
     "extract_gaussians": "extraction",
     "DiffGSPipeline": "pipelines",
@@ -29,8 +31,10 @@ __all__ = [
     "ConditionEncoder",
     "DiffGSPipeline",
     "DiffGSPipelineOutput",
+    "DiffGSPriorTransformer",
     "GaussianSplats",
     "GaussianVAE",
+    "OriginalGaussianVAE",
     "UNet1DConditionModel",
     "__version__",
     "default_checkpoint",
@@ -49,7 +53,13 @@ if TYPE_CHECKING:
     from .gaussians import GaussianSplats
     from .hub import default_checkpoint
     from .io import load_splats, save_splats
-    from .models import ConditionEncoder, GaussianVAE, UNet1DConditionModel
+    from .models import (
+        ConditionEncoder,
+        DiffGSPriorTransformer,
+        GaussianVAE,
+        OriginalGaussianVAE,
+        UNet1DConditionModel,
+    )
     from .pipelines import DiffGSPipeline, DiffGSPipelineOutput
     from .rendering import rasterization, render
 
