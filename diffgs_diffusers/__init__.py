@@ -19,6 +19,7 @@ _EXPORTS = {
     "ConditionEncoder": "models",
     "DiffGSPriorTransformer": "models",
     "GaussianVAE": "models",
+    "OriginalDDPMScheduler": "models",
     "OriginalGaussianVAE": "models",
     "UNet1DConditionModel": "models",
     "extract_gaussians": "extraction",
@@ -34,6 +35,7 @@ __all__ = [
     "DiffGSPriorTransformer",
     "GaussianSplats",
     "GaussianVAE",
+    "OriginalDDPMScheduler",
     "OriginalGaussianVAE",
     "UNet1DConditionModel",
     "__version__",
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
         ConditionEncoder,
         DiffGSPriorTransformer,
         GaussianVAE,
+        OriginalDDPMScheduler,
         OriginalGaussianVAE,
         UNet1DConditionModel,
     )

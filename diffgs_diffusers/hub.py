@@ -40,6 +40,7 @@ COMPONENT_CLASSES = (
     "ConditionEncoder",
     "DiffGSPriorTransformer",
     "GaussianVAE",
+    "OriginalDDPMScheduler",
     "OriginalGaussianVAE",
     "UNet1DConditionModel",
 )
@@ -53,6 +54,7 @@ from diffgs_diffusers import (
     DiffGSPipeline,
     DiffGSPriorTransformer,
     GaussianVAE,
+    OriginalDDPMScheduler,
     OriginalGaussianVAE,
     UNet1DConditionModel,
 )
@@ -62,6 +64,7 @@ __all__ = [
     "DiffGSPipeline",
     "DiffGSPriorTransformer",
     "GaussianVAE",
+    "OriginalDDPMScheduler",
     "OriginalGaussianVAE",
     "UNet1DConditionModel",
 ]

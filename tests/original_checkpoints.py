@@ -30,9 +30,7 @@ def specs(name: str, stage: int) -> dict[str, Any]:
     return json.loads((FIXTURES / name / f"stage{stage}_specs.json").read_text())
 
 
-def write_checkpoint(
-    folder: Path, name: str, stage: int, state: dict[str, torch.Tensor] | None = None
-) -> Path:
+def write_checkpoint(folder: Path, name: str, stage: int, state: dict[str, torch.Tensor] | None = None) -> Path:
     """A ``.ckpt`` with what PyTorch Lightning puts into one, and its specs.json beside it; returns its path.
 
     Args:
@@ -48,7 +46,9 @@ def write_checkpoint(
         "pytorch-lightning_version": "1.6.4",
         "state_dict": weights(name, stage) if state is None else state,
         "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.5), "dirpath": "runs"}},
-        "optimizer_states": [{"state": {0: {"step": 7, "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-4}]}],
+        "optimizer_states": [
+            {"state": {0: {"step": 7, "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-4}]}
+        ],
         "lr_schedulers": [],
     }
     torch.save(content, folder / "last.ckpt")

@@ -29,7 +29,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} is no checkpoint of weights alone, and nothing else is run: {reason}") from error
+        raise CheckpointError(
+            f"{path} is no checkpoint of weights alone, and nothing else is run: {reason}"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(

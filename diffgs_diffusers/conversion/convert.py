@@ -92,7 +92,9 @@ def convert_checkpoint(
     specs, state = read_specs(specs_path), read_state_dict(stage1)
     second = {key: value for key, value in state.items() if key.startswith(DENOISER)}
     if second and stage2 is not None:
-        raise CheckpointError(f"{stage1} has a diffusion model of its own ({next(iter(second))}): leave stage 2 out.")
+        raise CheckpointError(
+            f"{stage1} has a diffusion model of its own ({next(iter(second))}): leave stage 2 out."
+        )
     first = {key: value for key, value in state.items() if key not in second}
     vae = _convert_vae(Path(stage1), first, specs, specs_path, report)
     if stage2 is not None:
@@ -116,7 +118,9 @@ def _convert_vae(
     path: Path, state: Mapping[str, Tensor], specs: Mapping[str, Any], specs_path: Path, report: ConversionReport
 ) -> OriginalGaussianVAE:
     if not any(key.startswith((POINT_ENCODER, PLANE_VAE)) for key in state):
-        raise CheckpointError(f"{path} has no key under {POINT_ENCODER} or {PLANE_VAE}: it is no stage-1 checkpoint.")
+        raise CheckpointError(
+            f"{path} has no key under {POINT_ENCODER} or {PLANE_VAE}: it is no stage-1 checkpoint."
+        )
     known = (NUM_GAUSSIAN_CHANNELS, NUM_POSITION_CHANNELS)
     given = state[INPUT_KEY].shape[-1] if INPUT_KEY in state and state[INPUT_KEY].ndim else NUM_GAUSSIAN_CHANNELS
     arguments = vae_arguments(specs, specs_path, given if given in known else NUM_GAUSSIAN_CHANNELS)
@@ -187,5 +191,3 @@ def _temporary_folder(output: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-

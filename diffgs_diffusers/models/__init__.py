@@ -6,7 +6,7 @@ from .condition import Condition
 from .condition_encoder import ConditionEncoder
 from .distributions import DiagonalGaussian
 from .heads import GaussianFunctions
-from .original import DiffGSPriorTransformer, OriginalGaussianVAE
+from .original import DiffGSPriorTransformer, OriginalDDPMScheduler, OriginalGaussianVAE
 from .unet_1d_condition import UNet1DConditionModel, UNet1DConditionOutput
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "GaussianVAE",
     "GaussianVAEDecoderOutput",
     "GaussianVAEEncoderOutput",
+    "OriginalDDPMScheduler",
     "OriginalGaussianVAE",
     "UNet1DConditionModel",
     "UNet1DConditionOutput",

@@ -63,7 +63,13 @@ class FunctionHeads(nn.Module):
     """GauPF, GauCF and GauTF over one set of planes.
 
     A subclass says what is read of the planes (``features``) and what each function makes of it.
+
+    Attributes:
+        has_absolute_scales: whether GauTF's scales are lengths of the objects it learned from, and not relative to
+            how far points lie apart.
     """
+
+    has_absolute_scales = False
 
     def features(self, planes: Tensor, query_points: Tensor) -> Tensor:
         """[B, M, F] what a head sees of each point [B, M, 3] of planes [B, 3, C, R, R]."""

@@ -14,9 +14,13 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
+from ..extraction import ExtractionConfig
 from ..gaussians import GaussianSplats
 from ..hub import HubPipelineMixin
-from ..models import Condition, ConditionEncoder, GaussianVAE, UNet1DConditionModel
+from ..models import Condition, ConditionEncoder
+from ..models.base_vae import BaseGaussianVAE
+from ..models.denoiser import Denoiser
+from ..original_extraction import OriginalExtractionConfig, check_count, find_extraction
 from . import inputs
 from .conditioning import encode_texts, null_condition, one_for_each, repeat_condition
 from .context import Context, encode_context, read_context, read_objects
@@ -26,6 +30,7 @@ from .pipeline_output import DiffGSPipelineOutput, to_output_type
 from .variation import encode_start, noised, read_start, slerp
 
 Generators = torch.Generator | list[torch.Generator] | None
+Extraction = str | ExtractionConfig | OriginalExtractionConfig
 StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor | None]], dict[str, Tensor]]
 
 
@@ -58,8 +63,8 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
 
     def __init__(
         self,
-        vae: GaussianVAE,
-        unet: UNet1DConditionModel,
+        vae: BaseGaussianVAE,
+        unet: Denoiser,
         scheduler: SchedulerMixin,
         tokenizer: CLIPTokenizer | None = None,
         text_encoder: CLIPTextModel | None = None,
@@ -115,6 +120,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         num_inference_steps: int = 25,
         guidance_scale: float = 3.0,
         num_gaussians: int = 50_000,
+        extraction: Extraction = "even",
         eta: float = 0.0,
         generator: Generators = None,
         latents: Tensor | None = None,
@@ -150,6 +156,8 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             num_inference_steps: denoising steps.
             guidance_scale: strength of the condition; 1 or less runs the denoiser once a step instead of twice.
             num_gaussians: N, exact, for each object.
+            extraction: how Gaussians are found: "even", spread evenly over the surface, "original", the way of the
+                released DiffGS (``docs/original.md``), or the settings of one of them.
             eta: η of DDIM (Song et al. 2021, eq. 16), for schedulers that take it.
             generator: one, or one per object, which makes objects independent of their batch.
             latents: [B, C, L] noise to start from, or to add to ``gaussians``; drawn with ``generator`` if None.
@@ -192,6 +200,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             num_inference_steps,
             guidance_scale,
             num_gaussians,
+            extraction,
             eta,
             generator,
             latents,
@@ -244,7 +253,9 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         made: Any = self.denoise(tensors, timesteps, generator, eta, callback_on_step_end, callback_inputs)
         if output_type != "latent":
             parts = [part for part in context.parts if keep_input]
-            made = to_output_type(self.decode_latents(made, num_gaussians, generator, parts), output_type)
+            made = to_output_type(
+                self.decode_latents(made, num_gaussians, generator, parts, extraction), output_type
+            )
 
         self.maybe_free_model_hooks()
         return DiffGSPipelineOutput(gaussians=made) if return_dict else (made,)
@@ -267,7 +278,11 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
 
     @torch.no_grad()
     def reconstruct(
-        self, gaussians: Any, num_gaussians: int = 50_000, generator: Generators = None
+        self,
+        gaussians: Any,
+        num_gaussians: int = 50_000,
+        generator: Generators = None,
+        extraction: Extraction = "even",
     ) -> list[GaussianSplats]:
         """Objects encoded and decoded, without diffusion: what the VAE keeps of them, in any number of Gaussians.
 
@@ -275,15 +290,17 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             gaussians: as for :meth:`encode_objects`.
             num_gaussians: N, exact, for each object.
             generator: one, or one per object.
+            extraction: as in :meth:`__call__`.
 
         Raises:
             TypeError, ValueError, OSError: as for :meth:`encode_objects`.
             EmptySurfaceError: if an object has no surface.
         """
         inputs.check_count("num_gaussians", num_gaussians)
+        check_count(num_gaussians, find_extraction(extraction))
         latents = self.encode_objects(gaussians)
         inputs.check_generator(generator, len(latents))
-        return self.decode_latents(latents, num_gaussians, generator)
+        return self.decode_latents(latents, num_gaussians, generator, extraction=extraction)
 
     def interpolate(
         self,
@@ -349,6 +366,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         num_inference_steps: int,
         guidance_scale: float,
         num_gaussians: int,
+        extraction: Extraction,
         eta: float,
         generator: Generators,
         latents: Tensor | None,
@@ -375,6 +393,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         inputs.check_number("eta", eta)
         inputs.check_strength(strength)
         inputs.check_output_type(output_type)
+        check_count(num_gaussians, find_extraction(extraction))
         if output_type != "latent":
             inputs.check_models(self.vae, self.unet)
 
@@ -382,7 +401,9 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         inputs.check_prompts(
             prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, num_objects, bool(given)
         )
-        width = config.cross_attention_dim
+        if prompt is not None or prompt_embeds is not None:
+            inputs.check_conditional(self.unet)
+        width = config.get("cross_attention_dim")
         inputs.check_embeds("prompt", prompt_embeds, prompt_attention_mask, width)
         inputs.check_embeds("negative_prompt", negative_prompt_embeds, negative_prompt_attention_mask, width)
         if prompt is not None or negative_prompt is not None:
@@ -390,6 +411,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
 
         models = (self.image_processor, self.image_encoder, self.condition_encoder)
         inputs.check_context(context, keep_input, num_gaussians, *models, self.unet)
+        inputs.check_extraction(extraction, context, keep_input)
         if prompt is not None or prompt_embeds is not None:
             given["prompt"] = inputs.num_prompts(prompt, prompt_embeds)
         batch_size = inputs.common_count(given) * num_objects_per_prompt * (num_objects or 1)
@@ -461,7 +483,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             num_objects_per_prompt: objects for each of them.
             device: where the condition is wanted.
         """
-        types = list(self.unet.config.condition_types)
+        types = list(self.unet.config.get("condition_types", ()))
         models = (self.condition_encoder, self.image_encoder, self.image_processor)
         condition = encode_context(context, count, types, *models, device)
         return None if condition is None else condition.to(device).repeat(num_objects_per_prompt)
@@ -523,6 +545,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
         num_gaussians: int,
         generator: Generators = None,
         parts: Sequence[GaussianSplats] = (),
+        extraction: Extraction = "even",
     ) -> list[GaussianSplats]:
         """Objects of ``num_gaussians`` Gaussians each from normalised latents [B, C, L].
 
@@ -531,11 +554,12 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
             num_gaussians: N.
             generator: one, or one per object.
             parts: partial objects to begin with, P of them for B / P objects each; none if empty.
+            extraction: as in :meth:`__call__`; what is added to parts is always spread evenly.
         """
         generators = object_generators(generator, len(latents))
         if parts:
             return complete_objects(self.vae, latents, num_gaussians, generators, parts)
-        return decode_objects(self.vae, latents, num_gaussians, generators)
+        return decode_objects(self.vae, latents, num_gaussians, generators, find_extraction(extraction))
 
 
 def _conditions(tensors: dict[str, Any], guided: bool) -> tuple[Condition | None, Condition | None]:

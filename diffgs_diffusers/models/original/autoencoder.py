@@ -1,4 +1,4 @@
-"""The original's Gaussian VAE: Gaussians to planes, planes to one vector, the vector to planes and three functions."""
+"""The original's Gaussian VAE: Gaussians to one vector, the vector to planes and three functions."""
 
 from __future__ import annotations
 

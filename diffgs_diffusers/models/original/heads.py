@@ -58,6 +58,8 @@ class OriginalFunctionHeads(FunctionHeads):
         padding: how far planes reach beyond the unit box.
     """
 
+    has_absolute_scales = True
+
     def __init__(
         self,
         plane_channels: int,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 # Attention logits are computed this much smaller and multiplied after the greatest is subtracted, which keeps half
-# precision from overflowing (CogView, Ding et al. 2021, section 2.4). Biases are added before, so they count as much
-# more.
+# precision from overflowing (CogView, Ding et al. 2021, section 2.4). Biases are added before, so they count so
+# much more.
 _LOGIT_FACTOR = 128
 _ROTARY_DIM = 32
 _ROTARY_BASE = 10_000
@@ -159,7 +159,7 @@ class PriorTransformerLayer(nn.Module):
 
 
 def rotary_frequencies(head_dim: int) -> Tensor:
-    """Angle per position of each rotated pair (RoFormer, Su et al. 2021, section 3.2.2): of 32 dimensions at most."""
+    """Angle per position of each rotated pair, at most 16 (RoFormer, Su et al. 2021, section 3.2.2)."""
     size = min(_ROTARY_DIM, head_dim)
     return 1.0 / (_ROTARY_BASE ** (torch.arange(0, size, 2).float() / size))
 

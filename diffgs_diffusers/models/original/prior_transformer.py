@@ -12,7 +12,7 @@ from .prior_blocks import GainNorm, PriorTransformerLayer, RelativePositionBias,
 
 
 class DiffGSPriorTransformer(ModelMixin, ConfigMixin):
-    """Denoiser of vector latents without conditions (DiffGS, section 3.4; DALL-E 2, Ramesh et al. 2022, section 2.2).
+    """Denoiser of vector latents, unconditional (DiffGS, section 3.4; DALL-E 2, Ramesh et al. 2022, section 2.2).
 
     The whole latent is one token. It stands in a :class:`~diffgs_diffusers.DiffGSPipeline` in place of a
     :class:`~diffgs_diffusers.UNet1DConditionModel`. The original trains it to predict the clean latent, so its

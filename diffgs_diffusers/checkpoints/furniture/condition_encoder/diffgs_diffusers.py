@@ -5,6 +5,7 @@ from diffgs_diffusers import (
     DiffGSPipeline,
     DiffGSPriorTransformer,
     GaussianVAE,
+    OriginalDDPMScheduler,
     OriginalGaussianVAE,
     UNet1DConditionModel,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "DiffGSPipeline",
     "DiffGSPriorTransformer",
     "GaussianVAE",
+    "OriginalDDPMScheduler",
     "OriginalGaussianVAE",
     "UNet1DConditionModel",
 ]
