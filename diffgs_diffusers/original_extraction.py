@@ -109,7 +109,7 @@ def check_count(num_gaussians: int, config: ExtractionConfig | OriginalExtractio
     """Raises ValueError if the original's octree has too few cells for so many Gaussians."""
     if isinstance(config, OriginalExtractionConfig) and num_gaussians > 2 * config.num_cells:
         raise ValueError(
-            f"`num_gaussians` must be at most {2 * config.num_cells}, twice the cells of the octree's last level, got "
+            f"`num_gaussians` must be at most {2 * config.num_cells}, twice the octree's last cells, got "
             f"{num_gaussians}."
         )
 

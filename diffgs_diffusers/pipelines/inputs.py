@@ -182,8 +182,8 @@ def check_conditional(unet: Denoiser) -> None:
     """Raises ValueError if the denoiser cannot be told of a prompt."""
     if not is_conditional(unet):
         raise ValueError(
-            f"This pipeline takes no `prompt`: its denoiser, a {type(unet).__name__}, knows no conditions. Leave it "
-            "out, or load a checkpoint that takes one."
+            f"This pipeline takes no `prompt`: its denoiser, a {type(unet).__name__}, takes no conditions. "
+            "Leave it out, or load a checkpoint that takes one."
         )
 
 
