@@ -12,6 +12,7 @@ from diffusers.schedulers import scheduling_ddpm
 from diffgs_diffusers import DiffGSPipeline, GaussianSplats, OriginalDDPMScheduler, OriginalGaussianVAE
 from diffgs_diffusers.conversion import convert_checkpoint
 from diffgs_diffusers.functional.spherical_harmonics import num_sh_bases
+from diffgs_diffusers.original_extraction import OriginalExtractionConfig
 from tests.original_checkpoints import SIZES, STAGE_1_SIZES, values, write_checkpoint
 
 CLOSE = {"atol": 2e-5, "rtol": 0.0}
@@ -55,12 +56,16 @@ def test_splats_are_read_as_the_values_that_a_file_stores(stage1):
     vae, expected = stage1
     raw = expected["gaussians"][0]
     if raw.shape[1] == 3:
-        ones = torch.ones(len(raw))
-        splats = GaussianSplats(
-            raw, torch.eye(4)[[0]].expand(len(raw), 4), raw.abs() + 0.1, ones, raw[:, None], raw[:, None, :][:, :0]
+        anything = GaussianSplats(
+            means=raw,
+            quats=torch.eye(4)[:1].expand(len(raw), 4),
+            scales=torch.full_like(raw, 0.01),
+            opacities=torch.ones(len(raw)),
+            sh0=torch.rand(len(raw), 1, 3),
+            shN=torch.zeros(len(raw), 0, 3),
         )
-        posterior = vae.encode(splats).latent_dist
-        torch.testing.assert_close(posterior.mean[..., 0], expected["mu"], **CLOSE)
+        mean = vae.encode(anything).latent_dist.mean
+        torch.testing.assert_close(mean[..., 0], expected["mu"], **CLOSE)
         return
     # The original does not normalise quaternions, and splats have unit ones.
     raw = torch.cat([raw[:, :55], torch.nn.functional.normalize(raw[:, 55:], dim=1)], dim=1)
@@ -93,7 +98,7 @@ def test_functions_at_points(stage1):
     torch.testing.assert_close(functions.scales, expected["scales"], **CLOSE)
     torch.testing.assert_close(functions.quats, expected["quats"], **CLOSE)
     assert functions.sh.shape[-2:] == (num_sh_bases(3), 3)
-    assert (expected["scales"] == 0.2).any(), "the greatest scale is reached"
+    assert expected["scales"].max() > 0.19, "the greatest scale is reached, or nearly"
     for channel in range(3):
         band0, others = expected["colors"][..., channel], expected["colors"][..., 3 + 15 * channel :][..., :15]
         stored = torch.cat([band0[..., None], others], dim=-1)
@@ -120,9 +125,9 @@ def test_the_mean_of_the_posterior(stage2, monkeypatch, noisy):
     monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda shape, **_: torch.zeros(shape))
     means = expected["posterior_mean" if noisy == "noisy" else "posterior_mean_any"]
     for row, timestep in enumerate(expected["timesteps"].tolist()):
-        clean, at = expected["clean"][row], expected[noisy][row]
+        clean, at = expected["clean"][row : row + 1], expected[noisy][row : row + 1]
         mean = pipe.scheduler.step(clean, timestep, at).prev_sample
-        torch.testing.assert_close(mean, means[row], **CLOSE)
+        torch.testing.assert_close(mean, means[row : row + 1], **CLOSE)
 
 
 def test_the_variance_of_the_posterior(stage2):
@@ -159,8 +164,6 @@ def test_a_thousand_steps_with_the_same_noise(stage2, monkeypatch):
 def test_a_pipeline_generates(stage2, tmp_path: Path):
     pipe, _ = stage2
     latents = torch.zeros(1, pipe.unet.config.in_channels, 1)
-    from diffgs_diffusers.original_extraction import OriginalExtractionConfig
-
     small = OriginalExtractionConfig(splits=(4, 2, 2))
     (splats,) = pipe(latents=latents, num_inference_steps=2, num_gaussians=101, extraction=small).gaussians
     assert len(splats.validate()) == 101
