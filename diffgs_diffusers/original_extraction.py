@@ -152,8 +152,7 @@ def extract_original(
     def probability(points: Tensor) -> Tensor:
         return vae.heads.probability(planes[None], points[None])[0]
 
-    for centers in search_levels(probability, config, device=planes.device):
-        cells = centers
+    *_, cells = search_levels(probability, config, device=planes.device)
     best = cells[-math.ceil(num_gaussians / 2) :]
     means = torch.cat([best, refined_copies(probability, best, config, generator)[: num_gaussians // 2]])
     units = torch.ones_like(means[:, 0]) if vae.heads.has_absolute_scales else None

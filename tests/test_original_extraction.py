@@ -106,7 +106,7 @@ def test_the_seed_decides(vae, planes):
 
 def test_more_than_the_octree_has_is_refused(vae, planes):
     assert len(extract_original(vae, planes, 2 * SMALL.num_cells, config=SMALL)) == 336
-    with pytest.raises(ValueError, match="at most 336, .* got 337"):
+    with pytest.raises(ValueError, match=r"at most 336, .* got 337"):
         extract_original(vae, planes, 337, config=SMALL)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         extract_original(vae, planes, 0, config=SMALL)
@@ -122,7 +122,7 @@ def test_settings_decide_the_way(vae, planes):
     )
     assert find_extraction("original") == OriginalExtractionConfig()
     assert find_extraction("even") == ExtractionConfig()
-    with pytest.raises(ValueError, match="one of even, original, .* got 'odd'"):
+    with pytest.raises(ValueError, match=r"one of even, original, .* got 'odd'"):
         find_extraction("odd")
     with pytest.raises(TypeError, match="got int"):
         find_extraction(3)

@@ -100,13 +100,13 @@ def convert_checkpoint(
     if stage2 is not None:
         specs_path = Path(stage2_specs or Path(stage2).with_name("specs.json"))
         specs, second = read_specs(specs_path), read_state_dict(stage2)
-    if not second:
+    elif not second:
         _write(output, lambda folder: vae.save_pretrained(str(folder)))
         return report
     unet, scheduler = _convert_denoiser(Path(stage2 or stage1), second, specs, specs_path, report)
     if unet.config.in_channels != vae.config.latent_channels:
         raise CheckpointError(
-            f"{stage2} denoises latents of {unet.config.in_channels} numbers (`dim_in_out`) and {stage1} decodes "
+            f"{stage2 or stage1} denoises latents of {unet.config.in_channels} numbers (`dim_in_out`) and {stage1} decodes "
             f"{vae.config.latent_channels} (3 · `latent_dim`): name the stages of one model."
         )
     pipeline = DiffGSPipeline(vae=vae, unet=unet, scheduler=scheduler)

@@ -115,8 +115,8 @@ def test_classes_are_found_by_their_configuration(tmp_path):
     small().save_pretrained(str(tmp_path / "prior"))
     tiny_unet(48, 4).save_pretrained(str(tmp_path / "unet"))
     tiny_vae(**QUICK_VAE_SIZES).save_pretrained(str(tmp_path / "vae"))
-    OriginalGaussianVAE(plane_channels=2, block_channels=(4,) * 5, latent_channels=6, head_channels=4, point_channels=2,
-                        unet_channels=2).save_pretrained(str(tmp_path / "original"))  # fmt: skip
+    sizes = {"plane_channels": 2, "block_channels": (4,) * 5, "latent_channels": 6, "head_channels": 4}
+    OriginalGaussianVAE(**sizes, point_channels=2, unet_channels=2).save_pretrained(str(tmp_path / "original"))
     assert isinstance(load_denoiser(tmp_path / "prior"), DiffGSPriorTransformer)
     assert isinstance(load_denoiser(tmp_path / "unet"), UNet1DConditionModel)
     assert vae_class(tmp_path / "original") is OriginalGaussianVAE
