@@ -57,7 +57,7 @@ class OriginalPlaneUNet(nn.Module):
         self.up = nn.ModuleList(_ConvPair(width, width // 2) for width in reversed(widths[1:]))
         self.conv_out = nn.Conv2d(widths[0], channels, 1)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.xavier_normal_(module.weight)
                 nn.init.zeros_(module.bias)
 
