@@ -106,8 +106,8 @@ def convert_checkpoint(
     unet, scheduler = _convert_denoiser(Path(stage2 or stage1), second, specs, specs_path, report)
     if unet.config.in_channels != vae.config.latent_channels:
         raise CheckpointError(
-            f"{stage2 or stage1} denoises latents of {unet.config.in_channels} numbers (`dim_in_out`), and {stage1} "
-            f"decodes {vae.config.latent_channels} (3 · `latent_dim`): name the stages of one model."
+            f"{stage2 or stage1} denoises latents of {unet.config.in_channels} numbers (`dim_in_out`), "
+            f"and {stage1} decodes {vae.config.latent_channels} (3 · `latent_dim`): name the stages of one model."
         )
     pipeline = DiffGSPipeline(vae=vae, unet=unet, scheduler=scheduler)
     _write(output, lambda folder: pipeline.save_pretrained(str(folder)))

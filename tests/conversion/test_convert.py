@@ -130,7 +130,7 @@ def test_wrong_specs_are_named(tmp_path, stage, section, changes, message):
 
 def test_stages_of_two_models_are_refused(tmp_path):
     stage1, stage2 = write_checkpoint(tmp_path / "1", "small", 1), write_checkpoint(tmp_path / "2", "other", 2)
-    with pytest.raises(CheckpointError, match=r"6 numbers .* decodes 12 .*the stages of one model"):
+    with pytest.raises(CheckpointError, match=r"6 numbers .* decodes 12 .* the stages of one model"):
         convert_checkpoint(tmp_path / "out", stage1, stage2=stage2)
 
 
