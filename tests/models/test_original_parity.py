@@ -169,3 +169,12 @@ def test_a_pipeline_generates(stage2, tmp_path: Path):
     assert len(splats.validate()) == 101
     splats.save(tmp_path / "object.ply")
     assert len(GaussianSplats.load(tmp_path / "object.ply")) == 101
+
+
+def test_a_pipeline_whose_functions_have_a_surface_spreads_gaussians_over_it(stage2, monkeypatch):
+    pipe, _ = stage2
+    # Random weights describe no surface: lifted, all of the box is one.
+    lifted = torch.full_like(pipe.vae.heads.gaupf_out.bias, 2.0)
+    monkeypatch.setitem(pipe.vae.heads.gaupf_out._parameters, "bias", torch.nn.Parameter(lifted))
+    (splats,) = pipe(num_inference_steps=2, num_gaussians=90).gaussians
+    assert len(splats.validate()) == 90 and splats.sh_degree == 3
