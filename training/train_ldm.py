@@ -23,7 +23,7 @@ from diffgs_diffusers.data.condition_samples import ConditionShares, LatentSampl
 from diffgs_diffusers.data.latents import LatentDataset
 from diffgs_diffusers.models import ConditionEncoder
 from diffgs_diffusers.models.base_vae import BaseGaussianVAE
-from diffgs_diffusers.models.denoiser import Denoiser
+from diffgs_diffusers.models.kinds import Denoiser
 from diffgs_diffusers.pipelines import DiffGSPipeline
 from diffgs_diffusers.pipelines.conditioning import encode_texts
 from diffgs_diffusers.training.building import (

@@ -7,7 +7,7 @@ from typing import Any
 
 from .autoencoder_gaussian import GaussianVAE
 from .base_vae import BaseGaussianVAE
-from .denoiser import Denoiser
+from .kinds import Denoiser
 from .original import DiffGSPriorTransformer, OriginalGaussianVAE
 from .unet_1d_condition import UNet1DConditionModel
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..models import Condition
-from ..models.denoiser import Denoiser
+from ..models.kinds import Denoiser
 
 
 def predict(

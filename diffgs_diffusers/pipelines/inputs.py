@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..models.base_vae import BaseGaussianVAE
-from ..models.denoiser import Denoiser, is_conditional
+from ..models.kinds import Denoiser, is_conditional
 from ..original_extraction import OriginalExtractionConfig, find_extraction
 from .context import Context
 

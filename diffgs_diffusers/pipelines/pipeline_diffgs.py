@@ -18,8 +18,7 @@ from ..extraction import ExtractionConfig
 from ..gaussians import GaussianSplats
 from ..hub import HubPipelineMixin
 from ..models import Condition, ConditionEncoder
-from ..models.base_vae import BaseGaussianVAE
-from ..models.denoiser import Denoiser
+from ..models.kinds import Denoiser, PipelineVAE
 from ..original_extraction import OriginalExtractionConfig, check_count, find_extraction
 from . import inputs
 from .conditioning import encode_texts, null_condition, one_for_each, repeat_condition
@@ -63,7 +62,7 @@ class DiffGSPipeline(HubPipelineMixin, DiffusionPipeline):
 
     def __init__(
         self,
-        vae: BaseGaussianVAE,
+        vae: PipelineVAE,
         unet: Denoiser,
         scheduler: SchedulerMixin,
         tokenizer: CLIPTokenizer | None = None,

@@ -18,7 +18,7 @@ from ..data.latents import LatentDataset
 from ..gaussians import GaussianSplats
 from ..models import ConditionEncoder, DiffGSPriorTransformer, UNet1DConditionModel
 from ..models.base_vae import BaseGaussianVAE
-from ..models.denoiser import Denoiser
+from ..models.kinds import Denoiser
 from ..models.loading import load_denoiser, vae_class
 from .conditioned_denoiser import with_aligned_condition
 from .encoding import metadata_digest, object_version

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from ..models import Condition, ConditionEncoder, UNet1DConditionModel
-from ..models.denoiser import Denoiser
+from ..models.kinds import Denoiser
 from ..models.loading import load_denoiser
 from ..models.unet_1d_condition import UNet1DConditionOutput
 

@@ -12,7 +12,7 @@ from accelerate.utils import ProjectConfiguration, parse_flag_from_env
 from diffusers.models.attention_processor import AttnProcessor
 
 from ..models import UNet1DConditionModel
-from ..models.denoiser import Denoiser
+from ..models.kinds import Denoiser
 
 SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
