@@ -348,8 +348,8 @@ def test_the_prior_transformer_is_trained_and_goes_on(train_ldm, latents_folder,
     (tmp_path / "unet.json").write_text(json.dumps(sizes))
     words += [f"--pretrained_vae_model_name_or_path={vae_folder}", "--denoiser=prior_transformer"]
     words += ["--prediction_type=sample", "--beta_schedule=squaredcos_cap_v2", "--validation_steps=2"]
-    words += ["--lr_scheduler=constant", "--learning_rate=1e-2"]
-    train_ldm.main([*words, "--mixed_precision=bf16", "--checkpointing_steps=1"])
+    words += ["--lr_scheduler=constant", "--learning_rate=1e-2", "--mixed_precision=bf16"]
+    train_ldm.main([*words, "--checkpointing_steps=1"])
     pipe = DiffGSPipeline.from_pretrained(tmp_path / "run")
     assert isinstance(pipe.unet, DiffGSPriorTransformer)
     assert pipe.unet.config.dropout == 0.3 and pipe.unet.config.sample_size == LENGTH
@@ -359,7 +359,7 @@ def test_the_prior_transformer_is_trained_and_goes_on(train_ldm, latents_folder,
     )  # loaded weights may lie in the file, which is written again
     pipe.set_progress_bar_config(disable=True)
     assert pipe(num_inference_steps=2, output_type="latent").gaussians.shape == (1, CHANNELS, LENGTH)
-    train_ldm.main([*words, "--mixed_precision=bf16", "--max_train_steps=3", "--resume_from_checkpoint=latest"])
+    train_ldm.main([*words, "--max_train_steps=3", "--resume_from_checkpoint=latest"])
     longer = DiffGSPipeline.from_pretrained(tmp_path / "run").unet
     assert not torch.equal(longer.proj_out.weight, before)
     words.append(f"--pretrained_unet_model_name_or_path={tmp_path / 'run' / 'unet'}")
