@@ -11,8 +11,10 @@ from diffusers.schedulers import scheduling_ddpm
 
 from diffgs_diffusers import DiffGSPipeline, GaussianSplats, OriginalDDPMScheduler, OriginalGaussianVAE
 from diffgs_diffusers.conversion import convert_checkpoint
+from diffgs_diffusers.extraction import extract_gaussians, reconstruct_gaussians
 from diffgs_diffusers.functional.spherical_harmonics import num_sh_bases
 from diffgs_diffusers.original_extraction import OriginalExtractionConfig
+from tests.factories import sphere_splats
 from tests.original_checkpoints import SIZES, STAGE_1_SIZES, values, write_checkpoint
 
 CLOSE = {"atol": 2e-5, "rtol": 0.0}
@@ -104,6 +106,16 @@ def test_functions_at_points(stage1):
         stored = torch.cat([band0[..., None], others], dim=-1)
         torch.testing.assert_close(functions.sh[..., channel], stored, atol=5e-5, rtol=0.0)
     assert functions.opacities.unique().item() == pytest.approx(1 / (1 + math.exp(-2.9444)), abs=1e-5)
+
+
+def test_objects_and_positions_alone_become_gaussians(stage1, monkeypatch):
+    vae, expected = stage1
+    # Random weights describe no surface: lifted, all of the box is one.
+    lifted = torch.full_like(vae.heads.gaupf_out.bias, 2.0)
+    monkeypatch.setitem(vae.heads.gaupf_out._parameters, "bias", torch.nn.Parameter(lifted))
+    assert len(reconstruct_gaussians(vae, sphere_splats(300), 60).validate()) == 60
+    planes = vae.decode(vae.encode(expected["gaussians"][:1]).latent_dist.mode()).planes[0]
+    assert len(extract_gaussians(vae, planes, 60).validate()) == 60
 
 
 def test_the_denoiser(stage2):
