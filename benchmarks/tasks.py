@@ -60,10 +60,10 @@ def extract_ours(sizes: str, quick: bool, num_gaussians: int) -> None:
 
 def extract_original(sizes: str, quick: bool, num_gaussians: int, fraction: float) -> None:
     """The original's extraction, for its memory."""
-    from .subjects.extraction import make_functions, original_config, original_rest, original_search
+    from .subjects.extraction import make_functions, original_rest, original_run, original_search
 
-    functions, config = make_functions(sizes, quick), original_config(quick, fraction)
-    original_rest(functions, original_search(functions, config), num_gaussians, config)
+    functions, how = make_functions(sizes, quick), original_run(quick, fraction)
+    original_rest(functions, original_search(functions, how), num_gaussians, how)
 
 
 TASKS: dict[str, Callable[..., Any]] = {

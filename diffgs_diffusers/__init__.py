@@ -17,7 +17,10 @@ _EXPORTS = {
     "rasterization": "rendering",
     "render": "rendering",
     "ConditionEncoder": "models",
+    "DiffGSPriorTransformer": "models",
     "GaussianVAE": "models",
+    "OriginalDDPMScheduler": "models",
+    "OriginalGaussianVAE": "models",
     "UNet1DConditionModel": "models",
     "extract_gaussians": "extraction",
     "DiffGSPipeline": "pipelines",
@@ -29,8 +32,11 @@ __all__ = [
     "ConditionEncoder",
     "DiffGSPipeline",
     "DiffGSPipelineOutput",
+    "DiffGSPriorTransformer",
     "GaussianSplats",
     "GaussianVAE",
+    "OriginalDDPMScheduler",
+    "OriginalGaussianVAE",
     "UNet1DConditionModel",
     "__version__",
     "default_checkpoint",
@@ -49,7 +55,14 @@ if TYPE_CHECKING:
     from .gaussians import GaussianSplats
     from .hub import default_checkpoint
     from .io import load_splats, save_splats
-    from .models import ConditionEncoder, GaussianVAE, UNet1DConditionModel
+    from .models import (
+        ConditionEncoder,
+        DiffGSPriorTransformer,
+        GaussianVAE,
+        OriginalDDPMScheduler,
+        OriginalGaussianVAE,
+        UNet1DConditionModel,
+    )
     from .pipelines import DiffGSPipeline, DiffGSPipelineOutput
     from .rendering import rasterization, render
 

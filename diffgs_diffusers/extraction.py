@@ -18,7 +18,7 @@ from .functional.octree import Cells, surface_cells
 from .functional.poisson_disk import progressive_poisson_disk
 from .functional.progressive import SHARING, even_spacing
 from .gaussians import GaussianSplats
-from .models.autoencoder_gaussian import GaussianVAE
+from .models.base_vae import BaseGaussianVAE
 
 _DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
 _MOST_WIDENING = 2.0  # times a Gaussian's own size: on a thin rod, wider ones would stand out on both sides
@@ -63,7 +63,7 @@ class EmptySurfaceError(ValueError):
 @torch.inference_mode(False)  # the search follows gradients, which inference mode refuses even under enable_grad
 @torch.no_grad()
 def extract_gaussians(
-    vae: GaussianVAE,
+    vae: BaseGaussianVAE,
     planes: Tensor,
     num_gaussians: int,
     *,
@@ -113,13 +113,14 @@ def extract_gaussians(
     spacing = even_spacing(means)
     finest = config.finest_spacing * (1 + vae.config.padding) / planes.shape[-1]
     widening = (finest / spacing).clamp(1, _MOST_WIDENING)
-    splats = gaussians_at(vae, planes[0], means, config.chunk_size, config.relative_scale * widening * spacing)
+    units = config.relative_scale * widening * vae.heads.scale_units(spacing)
+    splats = gaussians_at(vae, planes[0], means, config.chunk_size, units)
     return replace(splats, opacities=splats.opacities * widening ** (-2 * SHARING))
 
 
 @torch.no_grad()
 def reconstruct_gaussians(
-    vae: GaussianVAE,
+    vae: BaseGaussianVAE,
     splats: GaussianSplats,
     num_gaussians: int,
     *,
@@ -136,7 +137,7 @@ def reconstruct_gaussians(
 
 @torch.no_grad()
 def gaussians_at(
-    vae: GaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 4096, spacing: Tensor | None = None
+    vae: BaseGaussianVAE, planes: Tensor, means: Tensor, chunk_size: int = 4096, units: Tensor | None = None
 ) -> GaussianSplats:
     """The Gaussians that GauCF and GauTF describe at given centres.
 
@@ -145,15 +146,14 @@ def gaussians_at(
         planes: [3, C, R, R] feature planes of one object.
         means: [N, 3] centres.
         chunk_size: points evaluated at once.
-        spacing: [N] the unit of GauTF's scales; None is the local spacing of the centres, which fits any number of
-            them.
+        units: [N] what a scale of 1 means, in object units; None is what fits the local spacing of the centres.
     """
-    spacing = _spacing(means) if spacing is None else spacing
+    units = vae.heads.scale_units(_spacing(means)) if units is None else units
     whole: list[Tensor] = []  # filled in place: a list of parts to join would need twice the memory
     for start in range(0, len(means), chunk_size):
         place = slice(start, start + chunk_size)
         sh, scales, quats, opacities = vae.heads.attributes(planes[None], means[None, place])
-        scales = scales * spacing[None, place, None]
+        scales = scales * units[None, place, None]
         values = [value[0] for value in (quats, scales, opacities, sh[..., :1, :], sh[..., 1:, :])]
         whole = whole or [value.new_empty(len(means), *value.shape[1:]) for value in values]
         for stored, value in zip(whole, values, strict=True):
@@ -167,7 +167,7 @@ def _spacing(means: Tensor) -> Tensor:
 
 
 def _surface_points(
-    vae: GaussianVAE,
+    vae: BaseGaussianVAE,
     planes: Tensor,
     cells: Cells,
     num_gaussians: int,
@@ -189,7 +189,7 @@ def _surface_points(
 
 
 def _candidates(
-    vae: GaussianVAE,
+    vae: BaseGaussianVAE,
     planes: Tensor,
     cells: Cells,
     wanted: int,
@@ -216,7 +216,7 @@ def _random_points(cells: Cells, count: int, generator: torch.Generator) -> Tens
     return cells.centers[index.to(cells.centers.device)] + offsets.to(cells.centers)
 
 
-def _move_uphill(vae: GaussianVAE, planes: Tensor, points: Tensor, config: ExtractionConfig) -> Tensor:
+def _move_uphill(vae: BaseGaussianVAE, planes: Tensor, points: Tensor, config: ExtractionConfig) -> Tensor:
     """Points [M, 3] moved onto the ridge of GauPF, with the value there: [M, 4].
 
     1 − p is a truncated distance, so a point is about (1 − p) δ away from the surface along the gradient, as in

@@ -36,15 +36,38 @@ LIBRARY = "diffgs_diffusers"
 MODELS_LIBRARY = "diffgs_diffusers.models"
 PIPELINE_CLASS = "DiffGSPipeline"
 PIPELINE_MODULE = "pipeline"
-COMPONENT_CLASSES = ("ConditionEncoder", "GaussianVAE", "UNet1DConditionModel")
+COMPONENT_CLASSES = (
+    "ConditionEncoder",
+    "DiffGSPriorTransformer",
+    "GaussianVAE",
+    "OriginalDDPMScheduler",
+    "OriginalGaussianVAE",
+    "UNet1DConditionModel",
+)
 
 # One text for the pipeline and for all components: diffusers copies local component files of one name to one place,
 # so files that differed would overwrite one another.
 REEXPORT_SOURCE = '''"""Finds the classes in the installed package: `pip install diffgs-diffusers`."""
 
-from diffgs_diffusers import ConditionEncoder, DiffGSPipeline, GaussianVAE, UNet1DConditionModel
+from diffgs_diffusers import (
+    ConditionEncoder,
+    DiffGSPipeline,
+    DiffGSPriorTransformer,
+    GaussianVAE,
+    OriginalDDPMScheduler,
+    OriginalGaussianVAE,
+    UNet1DConditionModel,
+)
 
-__all__ = ["ConditionEncoder", "DiffGSPipeline", "GaussianVAE", "UNet1DConditionModel"]
+__all__ = [
+    "ConditionEncoder",
+    "DiffGSPipeline",
+    "DiffGSPriorTransformer",
+    "GaussianVAE",
+    "OriginalDDPMScheduler",
+    "OriginalGaussianVAE",
+    "UNet1DConditionModel",
+]
 '''
 
 # diffusers renamed `torch_dtype` and warns about the old name.

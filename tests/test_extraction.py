@@ -19,13 +19,14 @@ from diffgs_diffusers.extraction import (
     reconstruct_gaussians,
 )
 from diffgs_diffusers.models import GaussianVAE
+from diffgs_diffusers.models.heads import FunctionHeads
 from tests.factories import sphere_splats
 from tests.tiny_models import tiny_vae
 
 RADIUS = 0.35
 
 
-class SphereHeads(torch.nn.Module):
+class SphereHeads(FunctionHeads):
     """The three functions of a sphere that is red above and blue below."""
 
     def __init__(self, truncation: float) -> None:
@@ -41,6 +42,9 @@ class SphereHeads(torch.nn.Module):
         scales = torch.tensor([0.5, 0.5, 0.05]).expand(*points.shape)
         quats = torch.tensor([1.0, 0, 0, 0]).expand(*points.shape[:2], 4)
         return sh, scales, quats, torch.full(points.shape[:2], 0.9)
+
+    def scale_units(self, spacing: torch.Tensor) -> torch.Tensor:
+        return spacing
 
 
 @pytest.fixture

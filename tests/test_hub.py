@@ -7,7 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from diffusers import ModelMixin
+from diffusers import ModelMixin, SchedulerMixin
 from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
 from huggingface_hub import ModelCard
 
@@ -17,9 +17,11 @@ from diffgs_diffusers import DiffGSPipeline, hub, models
 REPOSITORY = Path(__file__).parents[1]
 
 
-def test_every_model_is_registered() -> None:
+def test_every_component_is_registered() -> None:
     exported = [getattr(models, name) for name in models.__all__]
-    names = {one.__name__ for one in exported if isinstance(one, type) and issubclass(one, ModelMixin)}
+    names = {
+        one.__name__ for one in exported if isinstance(one, type) and issubclass(one, ModelMixin | SchedulerMixin)
+    }
     assert set(hub.COMPONENT_CLASSES) == names
     for library in ("diffgs_diffusers", "diffgs_diffusers.models"):
         assert set(LOADABLE_CLASSES[library]) == names

@@ -23,11 +23,13 @@ ROWS = (
     "contact_sheet",
     "models",
     "extraction",
+    "original_extraction",
     "data",
     "training",
     "model_folder",
     "hub",
     "pipelines",
+    "conversion",
     "evaluation",
     "cli",
 )

@@ -20,7 +20,8 @@ from tqdm.auto import tqdm
 
 from diffgs_diffusers.data.dataset import GaussianObjectDataset
 from diffgs_diffusers.data.latents import latent_path, read_latents, write_index, write_latents
-from diffgs_diffusers.models import GaussianVAE
+from diffgs_diffusers.models.base_vae import BaseGaussianVAE
+from diffgs_diffusers.models.loading import vae_class
 from diffgs_diffusers.training.encoding import (
     encode_versions,
     metadata_digest,
@@ -49,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def encode_split(args: argparse.Namespace, vae: GaussianVAE, split: str, state: PartialState) -> list[str]:
+def encode_split(args: argparse.Namespace, vae: BaseGaussianVAE, split: str, state: PartialState) -> list[str]:
     """Encodes this process's share of a split and returns the ids of the whole split."""
     dataset = GaussianObjectDataset(args.train_data_dir, split=split)
     count = args.num_augmentations if split == "train" else 0
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--view_size must be at least 0, got {args.view_size}")
     state = process_state()
     folder = Path(args.pretrained_model_name_or_path)
-    vae = GaussianVAE.from_pretrained(str(folder)).to(state.device).eval()
+    vae = vae_class(folder).from_pretrained(str(folder)).to(state.device).eval()
     settings = {
         "vae_sha256": weights_digest(folder),
         "metadata_sha256": metadata_digest(args.train_data_dir),

@@ -21,11 +21,15 @@ from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPV
 
 from diffgs_diffusers.data.condition_samples import ConditionShares, LatentSamples, collate
 from diffgs_diffusers.data.latents import LatentDataset
-from diffgs_diffusers.models import ConditionEncoder, GaussianVAE, UNet1DConditionModel
+from diffgs_diffusers.models import ConditionEncoder
+from diffgs_diffusers.models.base_vae import BaseGaussianVAE
+from diffgs_diffusers.models.kinds import Denoiser
 from diffgs_diffusers.pipelines import DiffGSPipeline
 from diffgs_diffusers.pipelines.conditioning import encode_texts
 from diffgs_diffusers.training.building import (
+    DENOISERS,
     build_condition_encoder,
+    build_prior_transformer,
     build_unet,
     load_clip,
     load_image_encoder,
@@ -34,7 +38,12 @@ from diffgs_diffusers.training.building import (
 )
 from diffgs_diffusers.training.conditioned_denoiser import CaptionTokens, ConditionedDenoiser, context_of
 from diffgs_diffusers.training.conditions import CaptionStates
-from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments, require_data
+from diffgs_diffusers.training.config import (
+    add_training_arguments,
+    parse_training_arguments,
+    refuse_conditions,
+    require_data,
+)
 from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.objectives_diffusion import diffusion_loss, sample_timesteps
 from diffgs_diffusers.training.sampling import build_dataloader, sampling_weights
@@ -68,8 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument("--pretrained_vae_model_name_or_path", help="GaussianVAE; needed to write a whole pipeline")
     group.add_argument("--pretrained_unet_model_name_or_path", help="denoiser to start from, with another --seed")
     group.add_argument(
-        "--unet_config", help="JSON file of UNet1DConditionModel arguments that differ from its defaults"
+        "--denoiser", choices=DENOISERS, default="unet", help="prior_transformer: the original's, unconditional"
     )
+    group.add_argument("--unet_config", help="JSON file of the denoiser's arguments that differ from its defaults")
     group.add_argument("--patch_size", type=int, help="default: 4, 16, … until at most 256 positions are left")
     group = parser.add_argument_group("diffusion")
     group.add_argument("--num_train_timesteps", type=int, default=1000)
@@ -117,7 +127,7 @@ class Components:
     """
 
     scheduler: DDPMScheduler
-    vae: GaussianVAE | None = None
+    vae: BaseGaussianVAE | None = None
     tokenizer: CLIPTokenizer | None = None
     text_encoder: CLIPTextModel | None = None
     image_processor: CLIPImageProcessor | None = None
@@ -135,7 +145,7 @@ class Components:
                 captions, lambda texts: encode_texts(self.tokenizer, encoder, texts, device), device
             )
 
-    def pipeline(self, unet: UNet1DConditionModel) -> DiffGSPipeline:
+    def pipeline(self, unet: Denoiser) -> DiffGSPipeline:
         """The pipeline with this denoiser; samples with DDIM."""
         others = {name: value for name, value in vars(self).items() if name != "scheduler"}
         return DiffGSPipeline(unet=unet, scheduler=DDIMScheduler.from_config(self.scheduler.config), **others)
@@ -219,6 +229,8 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     for name in ("condition_dropout", "plain_caption_probability", *shares):
         if not 0 <= getattr(args, name) <= 1:
             parser.error(f"--{name} must be in [0, 1], got {getattr(args, name)}")
+    if args.denoiser == "prior_transformer":
+        refuse_conditions(parser, args)
     if args.train_text_encoder and not args.pretrained_model_name_or_path:
         parser.error("--train_text_encoder needs --pretrained_model_name_or_path, the encoder to start from")
     if (args.image_share or args.train_image_encoder) and not args.image_encoder:
@@ -246,14 +258,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     latents = LatentDataset(args.train_data_dir, split="train")
     components = load_components(args, latents)
     has_context = bool(args.image_share or args.partial_share or args.points_share)
-    unet = build_unet(
-        args.pretrained_unet_model_name_or_path,
-        args.unet_config,
-        latents.latent_shape,
-        args.patch_size,
-        components.text_encoder,
-        has_context,
-    )
+    start = (args.pretrained_unet_model_name_or_path, args.unet_config, latents.latent_shape)
+    unet: Denoiser
+    if args.denoiser == "prior_transformer":
+        unet = build_prior_transformer(*start)
+    else:
+        unet = build_unet(*start, args.patch_size, components.text_encoder, has_context)
     if has_context:
         components.condition_encoder = build_condition_encoder(
             args.pretrained_condition_encoder,

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from diffgs_diffusers.extraction import extract_gaussians, gaussians_at
 from diffgs_diffusers.models import GaussianVAE
+from diffgs_diffusers.original_extraction import OriginalExtractionConfig
 
-from ..baselines.original_extraction import OriginalExtractionConfig, RankedCells, place_gaussians, search
+from ..baselines.original_extraction import RankedCells, place_gaussians, search
 from ..baselines.original_functions import make_original_functions
 from ..model import shipped_functions
 from ..processes import run_task
@@ -58,10 +59,24 @@ def make_functions(sizes: str, quick: bool) -> Functions:
     return Functions(*(make_original_functions(16, 32, 16) if quick else make_original_functions()))
 
 
-def original_config(quick: bool, fraction: float) -> OriginalExtractionConfig:
-    """The original's numbers."""
-    splits = (8, 2, 2) if quick else OriginalExtractionConfig.splits
-    return OriginalExtractionConfig(splits=splits, fraction=0.5 if quick else fraction)
+@dataclass(frozen=True)
+class OriginalRun:
+    """How the original's extraction is measured.
+
+    Args:
+        config: its numbers.
+        fraction: of the queries that are made.
+    """
+
+    config: OriginalExtractionConfig
+    fraction: float
+
+
+def original_run(quick: bool, fraction: float) -> OriginalRun:
+    """The original's numbers; small ones for a quick run."""
+    if quick:
+        return OriginalRun(OriginalExtractionConfig(splits=(8, 2, 2)), 0.5)
+    return OriginalRun(OriginalExtractionConfig(), fraction)
 
 
 def ours(functions: Functions, count: int) -> Tensor:
@@ -70,15 +85,15 @@ def ours(functions: Functions, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def original_search(functions: Functions, config: OriginalExtractionConfig) -> RankedCells:
+def original_search(functions: Functions, how: OriginalRun) -> RankedCells:
     """The original's octree."""
-    return search(functions.probability, config)
+    return search(functions.probability, how.config, how.fraction)
 
 
 @torch.no_grad()
-def original_rest(functions: Functions, cells: RankedCells, count: int, config: OriginalExtractionConfig) -> Sample:
+def original_rest(functions: Functions, cells: RankedCells, count: int, how: OriginalRun) -> Sample:
     """Its refinement and attributes."""
-    return place_gaussians(functions.probability, functions.attributes, cells, count, config)
+    return place_gaussians(functions.probability, functions.attributes, cells, count, how.config)
 
 
 def run(settings: Settings) -> Iterator[Row]:
@@ -89,10 +104,10 @@ def run(settings: Settings) -> Iterator[Row]:
 
 def _compare(sizes: str, words: str, settings: Settings) -> Iterator[Row]:
     functions = make_functions(sizes, settings.quick)
-    config = original_config(settings.quick, settings.fraction)
+    how = original_run(settings.quick, settings.fraction)
     counts = tuple(settings.pick(COUNTS, (200,)))
     released = settings.pick((RELEASED_COUNT,), (400,))[0]
-    samples = _measure(functions, config, (*counts, released), settings)
+    samples = _measure(functions, how, (*counts, released), settings)
     reference = dense_surface(
         functions.probability,
         half_side=(1 + functions.vae.config.padding) / 2,
@@ -105,10 +120,10 @@ def _compare(sizes: str, words: str, settings: Settings) -> Iterator[Row]:
         peak = _peak(settings, "extract_ours", sizes, count)
         figures = _quality(functions, own[-1].result, reference, whole=True)
         yield make_row("extraction", case, OURS, own, peak_bytes=peak, figures=figures)
-        yield _original_row(case, original, own, functions, reference, config, None)
-    peak = _peak(settings, "extract_original", sizes, released, fraction=config.fraction)
+        yield _original_row(case, original, own, functions, reference, how, None)
+    peak = _peak(settings, "extract_original", sizes, released, fraction=how.fraction)
     case = f"{words}, {released:,} Gaussians as released"
-    yield _original_row(case, _whole(samples, released), None, functions, reference, config, peak)
+    yield _original_row(case, _whole(samples, released), None, functions, reference, how, peak)
 
 
 def _peak(settings: Settings, task: str, sizes: str, count: int, **options: float) -> int | None:
@@ -118,17 +133,17 @@ def _peak(settings: Settings, task: str, sizes: str, count: int, **options: floa
 
 
 def _measure(
-    functions: Functions, config: OriginalExtractionConfig, counts: tuple[int, ...], settings: Settings
+    functions: Functions, how: OriginalRun, counts: tuple[int, ...], settings: Settings
 ) -> dict[str, list[Sample]]:
     """Samples of ours and of the original's parts; its search, which all counts share, is made once a round."""
     searched: list[RankedCells] = []
 
     def search_once() -> Sample:
-        searched[:] = [original_search(functions, config)]
+        searched[:] = [original_search(functions, how)]
         return searched[0].cost
 
     def rest(count: int) -> Sample:
-        return original_rest(functions, searched[0], count, config)
+        return original_rest(functions, searched[0], count, how)
 
     competitors: dict[str, Callable[[], Any]] = {SEARCH: search_once}
     for count in counts[:-1]:
@@ -136,7 +151,7 @@ def _measure(
     for count in counts:
         competitors[f"{ORIGINAL} {count}"] = partial(rest, count)
     ours(functions, 100)  # loads the kernels; a warm-up round would take minutes
-    whole = config.fraction == 1
+    whole = how.fraction == 1
     rounds = 1 if whole else settings.rounds
     return alternate(competitors, rounds=rounds, budget=settings.budget, warm_up=False)
 
@@ -153,13 +168,13 @@ def _original_row(
     own: list[Sample] | None,
     functions: Functions,
     reference: Tensor,
-    config: OriginalExtractionConfig,
+    how: OriginalRun,
     peak_bytes: int | None,
 ) -> Row:
-    whole = config.fraction == 1
-    note = f"batches of {config.batch_size:,} points (released: 1,048,576)"
+    whole = how.fraction == 1
+    note = f"batches of {how.config.batch_size:,} points (released: 1,048,576)"
     if not whole:
-        note += f"; {config.fraction:.3g} of the queries made, time extrapolated"
+        note += f"; {how.fraction:.3g} of the queries made, time extrapolated"
     figures = _quality(functions, samples[-1].result, reference, whole)
     return make_row(
         "extraction", case, ORIGINAL, samples, ours=own, peak_bytes=peak_bytes, figures=figures, note=note

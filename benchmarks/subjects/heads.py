@@ -60,7 +60,7 @@ def _competitors(functions: Functions, points: Tensor) -> dict[str, Competitor]:
     with torch.no_grad():
         features = heads.features(planes, points[None])
     return {
-        "GauPF's head alone": partial(_without_gradient, heads.gaupf, features),
+        "GauPF's head alone": partial(_without_gradient, heads.read_probability, features),
         "GauPF": partial(_without_gradient, functions.probability, points),
         "GauPF and its gradient": partial(_with_gradient, functions.probability, points),
         "GauCF and GauTF": partial(functions.attributes, points),

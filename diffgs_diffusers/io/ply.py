@@ -58,17 +58,26 @@ def write_ply(path: str | Path, splats: GaussianSplats, *, rasterize_mode: str =
 
 def _rows(splats: GaussianSplats) -> np.ndarray:
     """The table of some Gaussians [N, properties], computed in double precision."""
-    splats = splats.to(torch.float64)
+    values = stored_values(splats.to(torch.float64))
+    normals = torch.zeros_like(splats.means, dtype=torch.float64)
+    return torch.cat([values[:, :3], normals, values[:, 3:]], dim=1).numpy().astype("<f4")
+
+
+def stored_values(splats: GaussianSplats) -> Tensor:
+    """What a file holds of each Gaussian apart from its normal, before activation, [N, 11 + 3K].
+
+    Order: means 3, band 0 of the colours 3, the other bands channel-major 3 (K − 1), the logit of the opacity 1,
+    logarithms of the scales 3, quats 4.
+    """
     columns = [
         splats.means,
-        torch.zeros_like(splats.means),
         splats.sh0[:, 0],
         splats.shN.transpose(1, 2).flatten(1),
         torch.logit(splats.opacities, eps=OPACITY_MARGIN)[:, None],
         splats.scales.log(),
         splats.quats,
     ]
-    return torch.cat(columns, dim=1).numpy().astype("<f4")
+    return torch.cat(columns, dim=1)
 
 
 def read_ply(path: str | Path) -> GaussianSplats:

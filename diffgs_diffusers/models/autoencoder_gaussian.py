@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
-from diffusers.utils import BaseOutput
+from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from ..functional.triplane import DEFAULT_PADDING, planes_to_sequence, sequence_to_planes
 from ..gaussians import GaussianSplats
+from .base_vae import BaseGaussianVAE, GaussianVAEDecoderOutput, GaussianVAEEncoderOutput, check_splats
 from .distributions import DiagonalGaussian
-from .heads import GaussianFunctionHeads, GaussianFunctions
+from .heads import GaussianFunctionHeads
 from .point_encoder import PointEncoder, num_point_features, point_features
 from .triplane import TriplaneDecoder, TriplaneEncoder
 
 
-@dataclass
-class GaussianVAEEncoderOutput(BaseOutput):
-    """
-    Args:
-        latent_dist: posterior over latents [B, C, L].
-    """
-
-    latent_dist: DiagonalGaussian
-
-
-@dataclass
-class GaussianVAEDecoderOutput(BaseOutput):
-    """
-    Args:
-        planes: [B, 3, C, R, R] feature planes, order xz, xy, yz.
-    """
-
-    planes: Tensor
-
-
-class GaussianVAE(ModelMixin, ConfigMixin):
+class GaussianVAE(BaseGaussianVAE):
     """Variational autoencoder of 3D Gaussian objects (DiffGS, section 3.3).
 
     ``encode`` pools Gaussians onto three planes and compresses them; ``decode`` turns latents into feature planes;
@@ -159,8 +137,7 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         Raises:
             ValueError: if there is no object or an object is empty.
         """
-        if not splats or any(len(one) == 0 for one in splats):
-            raise ValueError("`encode` needs at least one object, each with at least one Gaussian.")
+        check_splats(splats)
         target = min(self.config.encoder_num_gaussians, max(len(one) for one in splats))
         rows = []
         for one in splats:
@@ -199,49 +176,6 @@ class GaussianVAE(ModelMixin, ConfigMixin):
         Raises:
             ValueError: if the latents have another shape.
         """
-        expected = (self.config.latent_channels, self.latent_length)
-        if latents.ndim != 3 or tuple(latents.shape[1:]) != expected:
-            raise ValueError(f"`latents` must be [B, {expected[0]}, {expected[1]}], got {list(latents.shape)}.")
+        self.check_latents(latents)
         planes = self.decoder(sequence_to_planes(latents.to(self.dtype), self.latent_resolution))
         return GaussianVAEDecoderOutput(planes=planes) if return_dict else (planes,)
-
-    def query(self, planes: Tensor, query_points: Tensor) -> GaussianFunctions:
-        """GauPF, GauCF and GauTF at ``query_points`` [B, M, 3], object frame."""
-        return self.heads(planes, query_points)
-
-    def normalize_latents(self, latents: Tensor) -> Tensor:
-        """Latents [B, C, L] with zero mean and unit variance per channel over the training set."""
-        mean, std = self._latent_statistics(latents)
-        return (latents - mean) / std
-
-    def denormalize_latents(self, latents: Tensor) -> Tensor:
-        """Inverse of :meth:`normalize_latents`."""
-        mean, std = self._latent_statistics(latents)
-        return latents * std + mean
-
-    def _latent_statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        channels = self.config.latent_channels
-        mean = self.config.latents_mean or [0.0] * channels
-        std = self.config.latents_std or [1.0] * channels
-        return latents.new_tensor(mean)[:, None], latents.new_tensor(std)[:, None]
-
-    def forward(
-        self,
-        splats: Sequence[GaussianSplats] | Tensor,
-        query_points: Tensor,
-        centers: Tensor | None = None,
-        sample_posterior: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> tuple[GaussianFunctions, DiagonalGaussian]:
-        """Encodes, decodes and queries.
-
-        Args:
-            splats: as :meth:`encode` takes them.
-            query_points: [B, M, 3] where GauPF is asked.
-            centers: [B, P, 3] where GauCF and GauTF are asked; ``query_points`` by default.
-            sample_posterior: draw the latents instead of taking the posterior's mode.
-            generator: draws them.
-        """
-        posterior = self.encode(splats).latent_dist
-        latents = posterior.sample(generator) if sample_posterior else posterior.mode()
-        return self.heads(self.decode(latents).planes, query_points, centers), posterior

@@ -20,7 +20,7 @@ class GaussianFunctions:
         probability: [B, M] GauPF. Unbounded while training (a hinge on its excess keeps gradients alive beyond
             the truncation); clamp to [0, 1] to read it.
         sh: [B, M, K, 3] GauCF, colour coefficients.
-        scales: [B, M, 3] GauTF, standard deviations in units of the local spacing of centres, > 0.
+        scales: [B, M, 3] GauTF, standard deviations in units of :meth:`FunctionHeads.scale_units`, > 0.
         quats: [B, M, 4] GauTF, wxyz, unit.
         opacities: [B, M] GauTF, in [0, 1].
     """
@@ -59,8 +59,55 @@ class FunctionHead(nn.Module):
         return self.proj_out(hidden).float()
 
 
-class GaussianFunctionHeads(nn.Module):
+class FunctionHeads(nn.Module):
     """GauPF, GauCF and GauTF over one set of planes.
+
+    A subclass says what is read of the planes (``features``) and what each function makes of it.
+
+    Attributes:
+        has_absolute_scales: whether GauTF's scales are lengths of the objects it learned from, and not relative to
+            how far points lie apart.
+    """
+
+    has_absolute_scales = False
+
+    def features(self, planes: Tensor, query_points: Tensor) -> Tensor:
+        """[B, M, F] what a head sees of each point [B, M, 3] of planes [B, 3, C, R, R]."""
+        raise NotImplementedError
+
+    def read_probability(self, features: Tensor) -> Tensor:
+        """GauPF [B, M] from :meth:`features`."""
+        raise NotImplementedError
+
+    def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """GauCF and GauTF from :meth:`features`, as :meth:`attributes` returns them."""
+        raise NotImplementedError
+
+    def scale_units(self, spacing: Tensor) -> Tensor:
+        """[N] in object units, what a scale of 1 means where N points have the local spacing [N]."""
+        raise NotImplementedError
+
+    def probability(self, planes: Tensor, query_points: Tensor) -> Tensor:
+        """GauPF [B, M], unbounded."""
+        return self.read_probability(self.features(planes, query_points))
+
+    def attributes(self, planes: Tensor, query_points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """GauCF and GauTF: sh [B, M, K, 3], scales [B, M, 3], quats [B, M, 4], opacities [B, M]."""
+        return self.read_attributes(self.features(planes, query_points))
+
+    def forward(self, planes: Tensor, query_points: Tensor, centers: Tensor | None = None) -> GaussianFunctions:
+        """GauPF at ``query_points``, GauCF and GauTF at ``centers`` (the same points by default)."""
+        if centers is None:
+            features = self.features(planes, query_points)
+            return GaussianFunctions(self.read_probability(features), *self.read_attributes(features))
+        # One lookup for both: its backward pass touches every cell of the planes.
+        features = self.features(planes, torch.cat([query_points, centers], dim=1))
+        asked, described = features.split([query_points.shape[1], centers.shape[1]], dim=1)
+        return GaussianFunctions(self.read_probability(asked), *self.read_attributes(described))
+
+
+class GaussianFunctionHeads(FunctionHeads):
+    """Heads of one MLP for each function.
 
     The features of the three planes are joined, not summed: a sum cannot tell which plane saw what.
 
@@ -90,27 +137,15 @@ class GaussianFunctionHeads(nn.Module):
         """[B, M, 3C + 3] what a head sees of each point."""
         return plane_features(planes, query_points, self.padding)
 
-    def probability(self, planes: Tensor, query_points: Tensor) -> Tensor:
-        """GauPF [B, M], unbounded."""
-        return self.gaupf(self.features(planes, query_points))[..., 0]
-
-    def attributes(self, planes: Tensor, query_points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """GauCF and GauTF: sh [B, M, K, 3], scales [B, M, 3], quats [B, M, 4], opacities [B, M]."""
-        return self.read_attributes(self.features(planes, query_points))
+    def read_probability(self, features: Tensor) -> Tensor:
+        return self.gaupf(features)[..., 0]
 
     def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same from :meth:`features`."""
         sh = self.gaucf(features).unflatten(-1, (-1, 3)) / (2 * SH_C0)
         log_scales, quats, logit_opacities = self.gautf(features).split([3, 4, 1], dim=-1)
         scales = log_scales.clamp(-7.0, 3.0).exp()
         return sh, scales, nn.functional.normalize(quats, dim=-1), logit_opacities[..., 0].sigmoid()
 
-    def forward(self, planes: Tensor, query_points: Tensor, centers: Tensor | None = None) -> GaussianFunctions:
-        """GauPF at ``query_points``, GauCF and GauTF at ``centers`` (the same points by default)."""
-        if centers is None:
-            features = self.features(planes, query_points)
-            return GaussianFunctions(self.gaupf(features)[..., 0], *self.read_attributes(features))
-        # One lookup for both: its backward pass touches every cell of the planes.
-        features = self.features(planes, torch.cat([query_points, centers], dim=1))
-        asked, described = features.split([query_points.shape[1], centers.shape[1]], dim=1)
-        return GaussianFunctions(self.gaupf(asked)[..., 0], *self.read_attributes(described))
+    def scale_units(self, spacing: Tensor) -> Tensor:
+        """The spacing itself."""
+        return spacing

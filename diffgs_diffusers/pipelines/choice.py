@@ -15,7 +15,7 @@ from ..cameras import Cameras, orbit_cameras
 from ..extraction import EmptySurfaceError, ExtractionConfig, extract_gaussians
 from ..functional.pictures import centered_renders
 from ..gaussians import GaussianSplats
-from ..models import GaussianVAE
+from ..models.base_vae import BaseGaussianVAE
 
 _SIZE, _RENDERED = 32, 64  # pixels compared, and rendered before the object is brought to the middle
 _ELEVATIONS = (-5.0, 12.0, 29.0, 46.0)  # degrees, as pictures are mostly taken
@@ -76,7 +76,7 @@ def likeness(splats: GaussianSplats, picture: Image.Image) -> Likeness:
     return best[0]
 
 
-def most_alike(vae: GaussianVAE, latents: Tensor, picture: Image.Image) -> int:
+def most_alike(vae: BaseGaussianVAE, latents: Tensor, picture: Image.Image) -> int:
     """Which of the candidates looks most like a picture; the first if all are empty.
 
     Args:

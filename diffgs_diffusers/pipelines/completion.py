@@ -11,7 +11,7 @@ from torch import Tensor
 from ..extraction import extract_gaussians
 from ..functional.gaupf import local_spacing
 from ..gaussians import GaussianSplats
-from ..models import GaussianVAE
+from ..models.base_vae import BaseGaussianVAE
 
 PROBE = 8192  # Gaussians that tell which share of the object is missing
 REACH = 1.0  # a Gaussian of the input covers its surroundings up to so many local spacings
@@ -19,7 +19,7 @@ _LEAST_SHARE = 0.02  # of the surface missing: below that, what is farthest from
 
 
 def complete(
-    vae: GaussianVAE,
+    vae: BaseGaussianVAE,
     planes: Tensor,
     partial: GaussianSplats,
     num_gaussians: int,

@@ -9,13 +9,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..extraction import EmptySurfaceError, extract_gaussians
+from ..extraction import EmptySurfaceError, ExtractionConfig
 from ..gaussians import GaussianSplats
-from ..models import GaussianVAE
+from ..models.base_vae import BaseGaussianVAE
+from ..original_extraction import OriginalExtractionConfig, extract
 from .choice import most_alike
 from .completion import complete
 
 Generators = torch.Generator | list[torch.Generator] | None
+Extraction = str | ExtractionConfig | OriginalExtractionConfig
 
 
 def object_generators(generator: Generators, count: int) -> list[torch.Generator]:
@@ -29,9 +31,20 @@ def object_generators(generator: Generators, count: int) -> list[torch.Generator
 
 
 def decode_objects(
-    vae: GaussianVAE, latents: Tensor, num_gaussians: int, generators: list[torch.Generator]
+    vae: BaseGaussianVAE,
+    latents: Tensor,
+    num_gaussians: int,
+    generators: list[torch.Generator],
+    config: ExtractionConfig | OriginalExtractionConfig,
 ) -> list[GaussianSplats]:
     """Decodes normalised latents [B, C, L] and samples ``num_gaussians`` Gaussians from each object's functions.
+
+    Args:
+        vae: decodes them.
+        latents: of B objects.
+        num_gaussians: N.
+        generators: one for each object.
+        config: how Gaussians are found.
 
     Raises:
         EmptySurfaceError: naming the object that has no surface.
@@ -39,12 +52,12 @@ def decode_objects(
     return _decode_each(
         vae,
         latents,
-        lambda index, planes: extract_gaussians(vae, planes, num_gaussians, generator=generators[index]),
+        lambda index, planes: extract(vae, planes, num_gaussians, generator=generators[index], config=config),
     )
 
 
 def complete_objects(
-    vae: GaussianVAE,
+    vae: BaseGaussianVAE,
     latents: Tensor,
     num_gaussians: int,
     generators: list[torch.Generator],
@@ -64,7 +77,7 @@ def complete_objects(
 @torch.inference_mode(False)
 @torch.no_grad()
 def chosen_by_pictures(
-    vae: GaussianVAE, latents: Tensor, num_candidates: int, pictures: Sequence[Image.Image]
+    vae: BaseGaussianVAE, latents: Tensor, num_candidates: int, pictures: Sequence[Image.Image]
 ) -> Tensor:
     """Of the candidates for each object, the one that looks most like its picture.
 
@@ -90,7 +103,7 @@ def chosen_by_pictures(
 @torch.inference_mode(False)  # weights converted in inference mode could not take part in a gradient
 @torch.no_grad()
 def _decode_each(
-    vae: GaussianVAE, latents: Tensor, make: Callable[[int, Tensor], GaussianSplats]
+    vae: BaseGaussianVAE, latents: Tensor, make: Callable[[int, Tensor], GaussianSplats]
 ) -> list[GaussianSplats]:
     objects = []
     with _in_float32(vae):
@@ -106,7 +119,7 @@ def _decode_each(
 
 
 @contextmanager
-def _in_float32(vae: GaussianVAE) -> Iterator[None]:
+def _in_float32(vae: BaseGaussianVAE) -> Iterator[None]:
     """Half precision cannot place points finely enough: 2⁻¹¹ of the box is larger than a small Gaussian."""
     dtype = vae.dtype
     if dtype == torch.float32:

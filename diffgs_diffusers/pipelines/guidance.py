@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..models import Condition, UNet1DConditionModel
+from ..models import Condition
+from ..models.kinds import Denoiser
 
 
 def predict(
-    unet: UNet1DConditionModel,
+    unet: Denoiser,
     sample: Tensor,
     timestep: Tensor,
     condition: Condition | None,
@@ -39,7 +40,7 @@ def predict(
     return from_negative + guidance_scale * (from_condition - from_negative)
 
 
-def _denoise(unet: UNet1DConditionModel, sample: Tensor, timestep: Tensor, condition: Condition | None) -> Tensor:
+def _denoise(unet: Denoiser, sample: Tensor, timestep: Tensor, condition: Condition | None) -> Tensor:
     sample = sample.to(unet.dtype)
     if condition is None:
         return unet(sample, timestep).sample.float()

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models import GaussianVAE, UNet1DConditionModel
+from ..models.base_vae import BaseGaussianVAE
+from ..models.kinds import Denoiser, is_conditional
+from ..original_extraction import OriginalExtractionConfig, find_extraction
 from .context import Context
 
 OUTPUT_TYPES = ("gaussians", "np", "pt", "latent")
@@ -129,7 +131,7 @@ def check_context(
     image_processor: Any,
     image_encoder: Any,
     condition_encoder: Any,
-    unet: UNet1DConditionModel,
+    unet: Denoiser,
 ) -> None:
     """The pipeline can read what it was given, and a part leaves room for the rest.
 
@@ -142,7 +144,8 @@ def check_context(
         if name == "image":
             models |= {"image_encoder": image_encoder, "image_processor": image_processor}
         missing = [f"`{model}`" for model, value in models.items() if value is None]
-        known = "image" in config.condition_types if name == "image" else config.has_aligned_condition
+        types, aligned = config.get("condition_types", ()), config.get("has_aligned_condition", False)
+        known = "image" in types if name == "image" else aligned
         if missing or not known:
             why = f"it has no {' and '.join(missing)}" if missing else "its denoiser knows none"
             raise ValueError(f"This pipeline takes no `{name}`: {why}. Load a checkpoint that does.")
@@ -159,6 +162,28 @@ def check_context(
         raise ValueError(
             f"`partial` has {largest} Gaussians, so `num_gaussians`={num_gaussians} leaves none to add: ask for "
             "more, or pass `keep_input=False`."
+        )
+
+
+def check_extraction(extraction: Any, context: Context, keep_input: bool) -> None:
+    """The original's extraction makes an object whole: it cannot fill up a part.
+
+    Raises:
+        TypeError, ValueError: if the extraction is not known, or there is a part to keep.
+    """
+    if isinstance(find_extraction(extraction), OriginalExtractionConfig) and context.parts and keep_input:
+        raise ValueError(
+            "`extraction='original'` cannot begin with the Gaussians of `partial`: leave it out, or pass "
+            "`keep_input=False`."
+        )
+
+
+def check_conditional(unet: Denoiser) -> None:
+    """Raises ValueError if the denoiser cannot be told of a prompt."""
+    if not is_conditional(unet):
+        raise ValueError(
+            f"This pipeline takes no `prompt`: its denoiser, a {type(unet).__name__}, takes no conditions. "
+            "Leave it out, or load a checkpoint that takes one."
         )
 
 
@@ -187,13 +212,13 @@ def check_embeds(name: str, embeds: Tensor | None, mask: Tensor | None, width: i
         )
 
 
-def check_models(vae: GaussianVAE, unet: UNet1DConditionModel) -> None:
+def check_models(vae: BaseGaussianVAE, unet: Denoiser) -> None:
     """What the denoiser makes is what the VAE decodes.
 
     Raises:
         ValueError: naming both shapes.
     """
-    made = (unet.config.out_channels or unet.config.in_channels, unet.config.sample_size)
+    made = (unet.config.get("out_channels") or unet.config.in_channels, unet.config.sample_size)
     decoded = (vae.config.latent_channels, vae.latent_length)
     if made != decoded:
         raise ValueError(

@@ -11,9 +11,10 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from ..gaussians import GaussianSplats
+from ..original_extraction import check_count, find_extraction
 from . import inputs
 from .context import read_objects
-from .decoding import Generators
+from .decoding import Extraction, Generators
 from .pipeline_output import DiffGSPipelineOutput
 from .variation import encode_start, slerp
 
@@ -39,7 +40,11 @@ class LatentSpaceMixin(DiffusionPipeline):
 
     @torch.no_grad()
     def reconstruct(
-        self, gaussians: Any, num_gaussians: int = 50_000, generator: Generators = None
+        self,
+        gaussians: Any,
+        num_gaussians: int = 50_000,
+        generator: Generators = None,
+        extraction: Extraction = "even",
     ) -> list[GaussianSplats]:
         """Objects encoded and decoded, without diffusion: what the VAE keeps of them, in any number of Gaussians.
 
@@ -47,15 +52,17 @@ class LatentSpaceMixin(DiffusionPipeline):
             gaussians: as for :meth:`encode_objects`.
             num_gaussians: N, exact, for each object.
             generator: one, or one per object.
+            extraction: as in :meth:`DiffGSPipeline.__call__`.
 
         Raises:
             TypeError, ValueError, OSError: as for :meth:`encode_objects`.
             EmptySurfaceError: if an object has no surface.
         """
         inputs.check_count("num_gaussians", num_gaussians)
+        check_count(num_gaussians, find_extraction(extraction))
         latents = self.encode_objects(gaussians)
         inputs.check_generator(generator, len(latents))
-        return self.decode_latents(latents, num_gaussians, generator)
+        return self.decode_latents(latents, num_gaussians, generator, extraction=extraction)
 
     def interpolate(
         self,

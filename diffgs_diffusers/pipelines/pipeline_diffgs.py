@@ -15,11 +15,14 @@ from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPV
 
 from ..gaussians import GaussianSplats
 from ..hub import HubPipelineMixin
-from ..models import Condition, ConditionEncoder, GaussianVAE, UNet1DConditionModel
+from ..models import Condition, ConditionEncoder
+from ..models.kinds import Denoiser, PipelineVAE
+from ..original_extraction import check_count, find_extraction
 from . import inputs
 from .conditioning import encode_texts, null_condition, one_for_each, repeat_condition
 from .context import Context, encode_context, read_context
 from .decoding import (
+    Extraction,
     Generators,
     chosen_by_pictures,
     complete_objects,
@@ -63,8 +66,8 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
 
     def __init__(
         self,
-        vae: GaussianVAE,
-        unet: UNet1DConditionModel,
+        vae: PipelineVAE,
+        unet: Denoiser,
         scheduler: SchedulerMixin,
         tokenizer: CLIPTokenizer | None = None,
         text_encoder: CLIPTextModel | None = None,
@@ -121,6 +124,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
         num_inference_steps: int = 25,
         guidance_scale: float = 3.0,
         num_gaussians: int = 50_000,
+        extraction: Extraction = "even",
         eta: float = 0.0,
         generator: Generators = None,
         latents: Tensor | None = None,
@@ -158,6 +162,8 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
             num_inference_steps: denoising steps.
             guidance_scale: strength of the condition; 1 or less runs the denoiser once a step instead of twice.
             num_gaussians: N, exact, for each object.
+            extraction: how Gaussians are found: "even", spread evenly over the surface, "original", the way of the
+                released DiffGS (``docs/original.md``), or the settings of one of them.
             eta: η of DDIM (Song et al. 2021, eq. 16), for schedulers that take it.
             generator: one, or one per object, which makes objects independent of their batch.
             latents: [B · K, C, L] noise to start from, or to add to ``gaussians``; ``generator`` draws it if None.
@@ -201,6 +207,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
             num_inference_steps,
             guidance_scale,
             num_gaussians,
+            extraction,
             eta,
             generator,
             latents,
@@ -252,7 +259,9 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
             made = chosen_by_pictures(self.vae, made, num_candidates, context.images)
         if output_type != "latent":
             parts = [part for part in context.parts if keep_input]
-            made = to_output_type(self.decode_latents(made, num_gaussians, generator, parts), output_type)
+            made = to_output_type(
+                self.decode_latents(made, num_gaussians, generator, parts, extraction), output_type
+            )
 
         self.maybe_free_model_hooks()
         return DiffGSPipelineOutput(gaussians=made) if return_dict else (made,)
@@ -271,6 +280,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
         num_inference_steps: int,
         guidance_scale: float,
         num_gaussians: int,
+        extraction: Extraction,
         eta: float,
         generator: Generators,
         latents: Tensor | None,
@@ -300,6 +310,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
         inputs.check_number("eta", eta)
         inputs.check_strength(strength)
         inputs.check_output_type(output_type)
+        check_count(num_gaussians, find_extraction(extraction))
         if output_type != "latent":
             inputs.check_models(self.vae, self.unet)
 
@@ -307,7 +318,9 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
         inputs.check_prompts(
             prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, num_objects, bool(given)
         )
-        width = config.cross_attention_dim
+        if prompt is not None or prompt_embeds is not None:
+            inputs.check_conditional(self.unet)
+        width = config.get("cross_attention_dim")
         inputs.check_embeds("prompt", prompt_embeds, prompt_attention_mask, width)
         inputs.check_embeds("negative_prompt", negative_prompt_embeds, negative_prompt_attention_mask, width)
         if prompt is not None or negative_prompt is not None:
@@ -315,6 +328,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
 
         models = (self.image_processor, self.image_encoder, self.condition_encoder)
         inputs.check_context(context, keep_input, num_gaussians, *models, self.unet)
+        inputs.check_extraction(extraction, context, keep_input)
         if prompt is not None or prompt_embeds is not None:
             given["prompt"] = inputs.num_prompts(prompt, prompt_embeds)
         batch_size = inputs.common_count(given) * num_objects_per_prompt * (num_objects or 1)
@@ -386,7 +400,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
             num_objects_per_prompt: objects for each of them.
             device: where the condition is wanted.
         """
-        types = list(self.unet.config.condition_types)
+        types = list(self.unet.config.get("condition_types", ()))
         models = (self.condition_encoder, self.image_encoder, self.image_processor)
         condition = encode_context(context, count, types, *models, device)
         return None if condition is None else condition.to(device).repeat(num_objects_per_prompt)
@@ -455,6 +469,7 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
         num_gaussians: int,
         generator: Generators = None,
         parts: Sequence[GaussianSplats] = (),
+        extraction: Extraction = "even",
     ) -> list[GaussianSplats]:
         """Objects of ``num_gaussians`` Gaussians each from normalised latents [B, C, L].
 
@@ -463,11 +478,12 @@ class DiffGSPipeline(HubPipelineMixin, LatentSpaceMixin):
             num_gaussians: N.
             generator: one, or one per object.
             parts: partial objects to begin with, P of them for B / P objects each; none if empty.
+            extraction: as in :meth:`__call__`; what is added to parts is always spread evenly.
         """
         generators = object_generators(generator, len(latents))
         if parts:
             return complete_objects(self.vae, latents, num_gaussians, generators, parts)
-        return decode_objects(self.vae, latents, num_gaussians, generators)
+        return decode_objects(self.vae, latents, num_gaussians, generators, find_extraction(extraction))
 
 
 def _conditions(tensors: dict[str, Any], guided: bool) -> tuple[Condition | None, Condition | None]:

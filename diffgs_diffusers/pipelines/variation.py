@@ -10,7 +10,7 @@ from diffusers import SchedulerMixin
 from torch import Tensor
 
 from ..gaussians import GaussianSplats
-from ..models import GaussianVAE
+from ..models.base_vae import BaseGaussianVAE
 from .context import read_objects
 
 Start = Sequence[GaussianSplats] | Tensor
@@ -42,7 +42,7 @@ def read_start(gaussians: Any, shape: tuple[int, int], half_side: float) -> Star
 
 
 @torch.no_grad()
-def encode_start(vae: GaussianVAE, start: Start) -> Tensor:
+def encode_start(vae: BaseGaussianVAE, start: Start) -> Tensor:
     """Normalised latents [P, C, L], float32, of what :func:`read_start` returned."""
     if isinstance(start, Tensor):
         return start.float()

@@ -16,11 +16,15 @@ from ..data.condition_samples import VersionSplats
 from ..data.dataset import GaussianObjectDataset
 from ..data.latents import LatentDataset
 from ..gaussians import GaussianSplats
-from ..models import ConditionEncoder, GaussianVAE, UNet1DConditionModel
+from ..models import ConditionEncoder, DiffGSPriorTransformer, UNet1DConditionModel
+from ..models.base_vae import BaseGaussianVAE
+from ..models.kinds import Denoiser
+from ..models.loading import load_denoiser, vae_class
 from .conditioned_denoiser import with_aligned_condition
 from .encoding import metadata_digest, object_version
 
 MAX_POSITIONS = 256
+DENOISERS = ("unet", "prior_transformer")
 
 
 def load_clip(path: str, parts: dict[str, Any]) -> tuple[Any, Any]:
@@ -76,6 +80,26 @@ def build_unet(
     return UNet1DConditionModel(**config)
 
 
+def build_prior_transformer(
+    path: str | None, config_file: str | None, latent_shape: tuple[int, int]
+) -> DiffGSPriorTransformer:
+    """The denoiser at a path, or a new one whose sizes fit the latents; arguments as of :func:`build_unet`.
+
+    Raises:
+        ValueError: if there is another denoiser at the path.
+    """
+    if path:
+        found: Denoiser = load_denoiser(path)
+        if not isinstance(found, DiffGSPriorTransformer):
+            raise ValueError(f"{path} holds a {type(found).__name__} and no prior transformer: drop --denoiser.")
+        return found
+    channels, length = latent_shape
+    config: dict[str, Any] = {"in_channels": channels, "sample_size": length}
+    if config_file:
+        config |= json.loads(Path(config_file).read_text(encoding="utf-8"))
+    return DiffGSPriorTransformer(**config)
+
+
 def build_condition_encoder(
     path: str | None,
     config_file: str | None,
@@ -126,7 +150,7 @@ def default_patch_size(length: int) -> int:
     return patch_size
 
 
-def load_vae(path: str | None, latents: LatentDataset) -> GaussianVAE | None:
+def load_vae(path: str | None, latents: LatentDataset) -> BaseGaussianVAE | None:
     """The VAE, after a check that the latents are normalised as it says.
 
     Raises:
@@ -134,7 +158,7 @@ def load_vae(path: str | None, latents: LatentDataset) -> GaussianVAE | None:
     """
     if path is None:
         return None
-    vae = GaussianVAE.from_pretrained(path).requires_grad_(False).eval()
+    vae: BaseGaussianVAE = vae_class(path).from_pretrained(path).requires_grad_(False).eval()
     for name in ("latents_mean", "latents_std"):
         if list(vae.config[name] or []) != latents.settings[name]:
             raise ValueError(

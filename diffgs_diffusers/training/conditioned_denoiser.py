@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from ..models import Condition, ConditionEncoder, UNet1DConditionModel
+from ..models.kinds import Denoiser
+from ..models.loading import load_denoiser
 from ..models.unet_1d_condition import UNet1DConditionOutput
 
 ENCODERS: dict[str, Any] = {
@@ -49,7 +51,7 @@ class ConditionedDenoiser(nn.Module):
 
     def __init__(
         self,
-        unet: UNet1DConditionModel,
+        unet: Denoiser,
         text_encoder: CLIPTextModel | None = None,
         image_encoder: CLIPVisionModel | None = None,
         condition_encoder: ConditionEncoder | None = None,
@@ -134,7 +136,7 @@ class ConditionedDenoiser(nn.Module):
         for name, model in ENCODERS.items():
             path = Path(folder).with_name(name)
             encoders[name] = model.from_pretrained(str(path)) if path.is_dir() else None
-        return cls(UNet1DConditionModel.from_pretrained(folder), **encoders)
+        return cls(load_denoiser(folder), **encoders)
 
     def enable_gradient_checkpointing(self) -> None:
         """In the denoiser and the text encoder."""

@@ -185,6 +185,29 @@ def require_data(parser: argparse.ArgumentParser, args: argparse.Namespace, made
         parser.error(f"--train_data_dir is needed: the folder made by {made_by}")
 
 
+CONDITION_ARGUMENTS = (
+    "pretrained_model_name_or_path",
+    "train_text_encoder",
+    "image_share",
+    "image_encoder",
+    "train_image_encoder",
+    "partial_share",
+    "points_share",
+    "object_data_dir",
+    "pretrained_condition_encoder",
+    "condition_encoder_config",
+    "validation_prompts",
+    "patch_size",
+)
+
+
+def refuse_conditions(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends with one line and exit code 2 if a denoiser without conditions is to be told of something."""
+    given = [f"--{name}" for name in CONDITION_ARGUMENTS if getattr(args, name)]
+    if given:
+        parser.error(f"--denoiser {args.denoiser} takes no conditions and no patches: drop {', '.join(given)}")
+
+
 def config_dict(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments as JSON values, without the Hub token."""
     return {key: value for key, value in vars(args).items() if key != "hub_token"}

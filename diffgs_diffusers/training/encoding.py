@@ -20,7 +20,8 @@ from ..data.dataset import GaussianObjectDataset, read_settings
 from ..data.latents import LatentRecord
 from ..data.object_views import random_view
 from ..gaussians import GaussianSplats
-from ..models import GaussianVAE
+from ..models.base_vae import BaseGaussianVAE
+from ..models.loading import vae_class
 
 
 def object_versions(
@@ -84,7 +85,9 @@ def _variants(caption: str, names: Sequence[str], generator: np.random.Generator
 
 
 @torch.no_grad()
-def encode_versions(vae: GaussianVAE, versions: Sequence[GaussianSplats], batch_size: int) -> tuple[Tensor, Tensor]:
+def encode_versions(
+    vae: BaseGaussianVAE, versions: Sequence[GaussianSplats], batch_size: int
+) -> tuple[Tensor, Tensor]:
     """Posterior mean and log variance [V, C, L] of V objects, on the CPU in float32."""
     means, logvars = [], []
     for start in range(0, len(versions), batch_size):
@@ -121,7 +124,8 @@ def metadata_digest(root: str | Path) -> str:
 
 def write_latent_statistics(folder: str | Path, mean: Sequence[float], std: Sequence[float]) -> None:
     """Puts ``latents_mean`` and ``latents_std`` into the ``config.json`` of a VAE, at once or not at all."""
-    vae = GaussianVAE.from_config(GaussianVAE.load_config(str(folder)))
+    model = vae_class(folder)
+    vae = model.from_config(model.load_config(str(folder)))
     vae.register_to_config(latents_mean=list(mean), latents_std=list(std))
     # Inside the folder, as only a rename within one file system is atomic.
     with TemporaryDirectory(dir=folder) as temporary:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.baselines.original_extraction import (
-    OriginalExtractionConfig,
-    place_gaussians,
-    refined_copies,
-    search,
-)
+from benchmarks.baselines.original_extraction import place_gaussians, search
 from benchmarks.baselines.original_functions import TRUNCATION, make_original_functions
 from benchmarks.flops import count_flops
 from benchmarks.quality import chamfer_distance, dense_surface, distance_to, mean_probability
 from diffgs_diffusers.extraction import extract_gaussians
+from diffgs_diffusers.original_extraction import OriginalExtractionConfig
 
 RADIUS = 0.4
 SMALL = OriginalExtractionConfig(splits=(8, 4, 4))
@@ -53,25 +49,9 @@ def test_the_released_sizes_give_the_known_counts():
     assert len(cells.centers) == 671_744
 
 
-def test_copies_climb_by_the_sign_of_the_gradient_and_stay_near():
-    centers = torch.nn.functional.normalize(torch.randn(500, 3), dim=1) * (RADIUS + 0.01)
-    config = OriginalExtractionConfig(batch_size=128)
-    calls: list[int] = []
-    copies = refined_copies(counted(calls), centers, config, torch.Generator().manual_seed(3))
-    jittered = refined_copies(
-        sphere, centers, OriginalExtractionConfig(refinement_steps=0), torch.Generator().manual_seed(3)
-    )
-    assert sum(calls) == 20 * 500 and max(calls) == 128
-    assert (copies - centers).abs().max() <= 1e-3 + 1e-7
-    assert (copies - jittered).abs().max() <= 20 * 1e-5 + 1e-6
-    # outside the sphere, so all of them move inwards
-    assert (copies.norm(dim=1) <= jittered.norm(dim=1) + 1e-7).all()
-    assert copies.norm(dim=1).mean() < jittered.norm(dim=1).mean() - 1e-4
-
-
 def test_a_fraction_costs_a_fraction_and_finds_the_same_surface():
     calls: list[int] = []
-    part = search(counted(calls), OriginalExtractionConfig(splits=(8, 4, 4), fraction=0.05))
+    part = search(counted(calls), SMALL, fraction=0.05)
     whole = search(sphere, SMALL)
     assert part.queries == whole.queries == 512 + 6592 + 84_416
     assert calls[:2] == [512, 6592] and sum(calls) < 512 + 6592 + 0.051 * 84_416

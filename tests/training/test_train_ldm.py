@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import CLIPTextModel
 
-from diffgs_diffusers import DiffGSPipeline
+from diffgs_diffusers import DiffGSPipeline, DiffGSPriorTransformer
 from diffgs_diffusers.data.latents import LatentDataset, LatentRecord, read_latents, write_index, write_latents
 from diffgs_diffusers.models import GaussianVAE, UNet1DConditionModel
 from diffgs_diffusers.training.building import version_source
@@ -342,6 +342,30 @@ def test_training_without_text_writes_denoiser_and_scheduler(train_ldm, words, t
     assert "validation/unconditional_mse" not in statistics(run)[-1]
 
 
+def test_the_prior_transformer_is_trained_and_goes_on(train_ldm, latents_folder, vae_folder, tmp_path):
+    sizes = {"inner_dim": 16, "num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 8}
+    words = short_run(latents_folder, tmp_path)
+    (tmp_path / "unet.json").write_text(json.dumps(sizes))
+    words += [f"--pretrained_vae_model_name_or_path={vae_folder}", "--denoiser=prior_transformer"]
+    words += ["--prediction_type=sample", "--beta_schedule=squaredcos_cap_v2", "--validation_steps=2"]
+    words += ["--lr_scheduler=constant", "--learning_rate=1e-2", "--mixed_precision=bf16"]
+    train_ldm.main([*words, "--checkpointing_steps=1"])
+    pipe = DiffGSPipeline.from_pretrained(tmp_path / "run")
+    assert isinstance(pipe.unet, DiffGSPriorTransformer)
+    assert pipe.unet.config.dropout == 0.3 and pipe.unet.config.sample_size == LENGTH
+    assert pipe.scheduler.config.prediction_type == "sample"
+    before = (
+        pipe.unet.proj_out.weight.detach().clone()
+    )  # loaded weights may lie in the file, which is written again
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe(num_inference_steps=2, output_type="latent").gaussians.shape == (1, CHANNELS, LENGTH)
+    train_ldm.main([*words, "--max_train_steps=3", "--resume_from_checkpoint=latest"])
+    longer = DiffGSPipeline.from_pretrained(tmp_path / "run").unet
+    assert not torch.equal(longer.proj_out.weight, before)
+    words.append(f"--pretrained_unet_model_name_or_path={tmp_path / 'run' / 'unet'}")
+    train_ldm.main([*words, f"--output_dir={tmp_path / 'second'}", "--seed=1"])
+
+
 def test_validation_prompts_are_drawn(train_ldm, words, clip_folder, vae_folder, tmp_path):
     lift_surface(vae_folder)
     train_ldm.main(
@@ -384,6 +408,11 @@ def test_a_vae_with_other_statistics_is_refused(train_ldm, words, vae_folder):
         (["--points_share=-0.1", "--object_data_dir=data"], "--points_share must be in [0, 1]"),
         (["--partial_share=0.6", "--points_share=0.5", "--object_data_dir=data"], "they exclude each other"),
         (["--validation_prompts", "a chair"], "--validation_prompts needs"),
+        (["--denoiser=prior_transformer", "--text_encoder=clip"], "takes no conditions and no patches"),
+        (
+            ["--denoiser=prior_transformer", "--patch_size=4", "--points_share=0.1"],
+            "drop --points_share, --patch_size",
+        ),
         (["--train_data_dir=/nonexistent"], None),
     ],
 )

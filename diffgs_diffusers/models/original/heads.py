@@ -1,0 +1,120 @@
+"""The original's heads: GauPF, GauCF and GauTF, each an MLP that sees its input twice."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..heads import FunctionHeads
+from .planes import summed_features
+
+SH_BASES = 16
+_LAYERS_PER_BLOCK = 4
+_LOG_SCALE_BIAS = -5.0
+
+
+class OriginalHead(nn.Module):
+    """Eight hidden layers; the input comes in once more at the fifth.
+
+    Args:
+        in_channels: of a point: its coordinates and features.
+        width: of the hidden layers.
+        has_skip: whether it comes in once more.
+        activation: between the layers.
+    """
+
+    def __init__(self, in_channels: int, width: int, has_skip: bool, activation: nn.Module) -> None:
+        super().__init__()
+        self.has_skip, self.activation = has_skip, activation
+        joined = width + in_channels if has_skip else width
+        inner = [width] * (_LAYERS_PER_BLOCK - 1)
+        self.layers = nn.ModuleList(nn.Linear(size, width) for size in (in_channels, *inner, joined, *inner))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[..., in_channels] to [..., width]."""
+        hidden = inputs
+        for index, layer in enumerate(self.layers):
+            if index == _LAYERS_PER_BLOCK and self.has_skip:
+                hidden = torch.cat([inputs, hidden], dim=-1)
+            hidden = self.activation(layer(hidden))
+        return hidden
+
+
+class OriginalFunctionHeads(FunctionHeads):
+    """GauPF, GauCF and GauTF over one set of planes, whose features are summed.
+
+    Scales are in object units, as fits of ``fitted_num_gaussians`` have them, and opacity is a constant.
+
+    Args:
+        plane_channels: C of the planes.
+        width: of the hidden layers.
+        has_skip: whether the input comes in once more in the middle.
+        has_tanh: whether GauPF passes through a tanh.
+        max_scale: greatest scale.
+        opacity: of every Gaussian.
+        fitted_num_gaussians: of the objects that scales were learned from.
+        padding: how far planes reach beyond the unit box.
+    """
+
+    has_absolute_scales = True
+
+    def __init__(
+        self,
+        plane_channels: int,
+        width: int,
+        has_skip: bool = True,
+        has_tanh: bool = False,
+        max_scale: float = 0.2,
+        opacity: float = 0.95,
+        fitted_num_gaussians: int = 100_000,
+        padding: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.has_tanh, self.max_scale, self.opacity = has_tanh, max_scale, opacity
+        self.fitted_num_gaussians, self.padding = fitted_num_gaussians, padding
+        sizes = (3 + plane_channels, width, has_skip)
+        self.gaupf, self.gaupf_out = OriginalHead(*sizes, nn.ReLU()), nn.Linear(width, 1)
+        self.gaucf, self.gaucf_out = OriginalHead(*sizes, nn.SiLU()), nn.Linear(width, 3 * SH_BASES)
+        self.gautf = OriginalHead(*sizes, nn.SiLU())
+        self.scales_out, self.quats_out = nn.Linear(width, 3), nn.Linear(width, 4)
+        self._initialize(width)
+
+    @torch.no_grad()
+    def _initialize(self, width: int) -> None:
+        """Grey Gaussians of one size; GauPF as signed distances start (Atzmon & Lipman 2020, section 3)."""
+        for layer in self.gaupf.layers:
+            assert isinstance(layer, nn.Linear)
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / width))
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.gaupf_out.weight, mean=2 * math.sqrt(math.pi / width), std=1e-6)
+        nn.init.constant_(self.gaupf_out.bias, -0.5)
+        nn.init.zeros_(self.gaucf_out.weight)
+        nn.init.zeros_(self.gaucf_out.bias)
+        nn.init.constant_(self.scales_out.bias, _LOG_SCALE_BIAS)
+        self.quats_out.bias[0] = 1.0
+
+    def features(self, planes: Tensor, query_points: Tensor) -> Tensor:
+        """[B, M, 3 + C] coordinates, then the sum of the three planes' features."""
+        summed = summed_features(planes, query_points, self.padding)
+        return torch.cat([query_points.to(summed.dtype), summed], dim=-1)
+
+    def read_probability(self, features: Tensor) -> Tensor:
+        values = self.gaupf_out(self.gaupf(features))[..., 0].float()
+        return (values.tanh() if self.has_tanh else values).abs()
+
+    def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        colors = self.gaucf_out(self.gaucf(features)).float()
+        # Band 0 is RGB; the other bands are stored as in a PLY file, channel-major.
+        higher = colors[..., 3:].unflatten(-1, (3, -1)).transpose(-1, -2)
+        sh = torch.cat([colors[..., None, :3], higher], dim=-2)
+        hidden = self.gautf(features)
+        log_scales, quats = self.scales_out(hidden).float(), self.quats_out(hidden).float()
+        # The first bound changes nothing but keeps the gradient of an overflow from becoming NaN.
+        scales = log_scales.clamp(max=15.0).exp().clamp(max=self.max_scale)
+        return sh, scales, nn.functional.normalize(quats, dim=-1), torch.full_like(scales[..., 0], self.opacity)
+
+    def scale_units(self, spacing: Tensor) -> Tensor:
+        """√(fitted / N): N Gaussians cover the surface that as many as in a fit covered."""
+        return torch.full_like(spacing, math.sqrt(self.fitted_num_gaussians / len(spacing)))
