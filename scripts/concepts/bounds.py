@@ -154,10 +154,11 @@ def diffusion_bound(folder: Path) -> Numbers:
     style.save(figure, folder / "bound.png")
     return {
         "exact_nll": f"{exact:.2f}",
-        "bound_prior": f"{whole.prior.mean():.4f}",
+        "bound_prior": f"{1000 * whole.prior.mean():.2f}",
         "bound_steps": f"{whole.steps.sum(dim=1).mean():.2f}",
         "bound_reconstruction": f"{whole.reconstruction.mean():.2f}",
         "bound_total": f"{totals[-1]:.2f}",
+        "bound_error": f"{(whole.total - mixture.nll(clean)).std() / len(clean) ** 0.5:.2f}",
         "bound_total_20": f"{totals[0]:.2f}",
         "bound_worse": f"{worse.total.mean():.2f}",
     }

@@ -55,7 +55,8 @@ def unet(folder: Path, pipe: DiffGSPipeline) -> Numbers:
         channels = layers[-1].residual.conv2.out_channels
         _box(axis, places[-1], f"{_kinds(layers)}\n{length} positions\n{channels} channels", layers)
     for index, (start, end) in enumerate(pairwise(places)):
-        _arrow(axis, start, end, "halve" if index < middle else "double")
+        before, after = groups[index][1], groups[index + 1][1]
+        _arrow(axis, start, end, "" if before == after else "halve" if before > after else "double")
     for index in range(count):
         _arrow(axis, places[index], places[-1 - index], "skip", dashed=True)
     axis.text(-0.95, 0, "$x_t$", ha="center", va="center", fontsize=12)
@@ -104,10 +105,10 @@ def _box(axis: Any, place: tuple[float, float], text: str, layers: list[UNetLaye
 def _arrow(
     axis: Any, start: tuple[float, float], end: tuple[float, float], word: str, dashed: bool = False
 ) -> None:
-    flat = start[1] == end[1]
-    a = (start[0] + 0.38, start[1])
-    b = (end[0] - 0.38, end[1]) if flat else (end[0], end[1] + 0.29 * (1 if end[1] < start[1] else -1))
-    bend = "arc3" if flat else "angle,angleA=0,angleB=90,rad=4"
+    flat, down = start[1] == end[1], start[1] > end[1]
+    a = (start[0], start[1] - 0.29) if down else (start[0] + 0.38, start[1])
+    b = (end[0] - 0.38, end[1]) if flat or down else (end[0], end[1] - 0.29)
+    bend = "arc3" if flat else f"angle,angleA={-90 if down else 0},angleB={180 if down else 90},rad=4"
     style_options = {"ls": "--", "color": style.GREY} if dashed else {"color": "black"}
     axis.add_patch(
         FancyArrowPatch(a, b, arrowstyle="-|>", mutation_scale=8, connectionstyle=bend, lw=0.9, **style_options)
@@ -115,7 +116,7 @@ def _arrow(
     if word and flat:
         axis.text((a[0] + b[0]) / 2, a[1] + 0.05, word, ha="center", fontsize=8, color=style.GREY)
     elif word:
-        axis.text(b[0] + 0.04, (a[1] + b[1]) / 2, word, ha="left", va="center", fontsize=8)
+        axis.text((a if down else b)[0] + 0.04, (a[1] + b[1]) / 2, word, va="center", fontsize=8)
 
 
 @torch.no_grad()
@@ -123,51 +124,55 @@ def cross_attention(folder: Path, pipe: DiffGSPipeline) -> Numbers:
     """Where on the planes each word is attended to, in the shipped denoiser in the middle of sampling."""
     words, weights = attention_of_words(pipe)
     size = pipe.vae.latent_resolution
-    per_position = weights.repeat_interleave(size * size * 3 // weights.shape[0], dim=0)
+    per_position = weights.repeat_interleave(3 * size**2 // len(weights), dim=0)
     planes = sequence_to_planes(per_position.T[None], size)[0]
-    figure, axes = style.panels(len(words), 2.0, rows=1)
-    for axis, word, maps in zip(axes, words, planes.movedim(1, 0)):
+    figure, axes = style.panels(len(words) - 1, 1.35)
+    most = float(weights[:, 1:].max())
+    for axis, word, maps in zip(axes, words[1:], planes[:, 1:].movedim(1, 0)):
         joined = torch.cat([torch.nn.functional.pad(one, (0, 1), value=torch.nan) for one in maps], dim=1)[:, :-1]
-        image = axis.imshow(joined, cmap="cividis", vmin=0, vmax=float(weights.max()))
-        axis.set_title(f"{word}\n{100 * maps.mean():.0f} %")
+        image = axis.imshow(joined, cmap="cividis", vmin=0, vmax=most)
+        axis.set_title(f"{word}: {100 * maps.mean():.1f} %")
         style.bare(axis)
-    figure.colorbar(image, ax=axes, shrink=0.5, aspect=12)
+    figure.colorbar(image, ax=axes, shrink=0.9, aspect=8)
     style.save(figure, folder / "attention.png")
     shares = weights.mean(dim=0)
-    most = int(shares[1:].argmax()) + 1
+    first = int(shares[1:].argmax()) + 1
     return {
         "null_share": f"{100 * shares[0]:.0f}",
-        "most_word": words[most],
-        "most_share": f"{100 * shares[most]:.0f}",
+        "most_word": words[first],
+        "most_attention": f"{100 * weights[:, first].max():.0f}",
     }
 
 
 def attention_of_words(pipe: DiffGSPipeline) -> tuple[list[str], Tensor]:
-    """Words of the prompt, the null token first, and the attention [positions, words] of the finest level.
+    """Words of the prompt, the null token first, and how much [positions, words] each position looks at them.
 
-    The mean over heads of softmax(Q Kᵀ / √d), one guided step in the middle of the schedule.
+    softmax(Q Kᵀ / √d) at one step in the middle of the schedule, the mean over the heads of the transformer blocks
+    on the finest level that has any.
     """
     states, mask, _, _ = pipe.encode_prompt(PROMPT, do_classifier_free_guidance=False)
+    timestep, generator = torch.tensor([500]), torch.Generator().manual_seed(0)
     clean = generated(pipe, PROMPT, SEED).latents
-    timestep = torch.tensor([500])
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    noisy = pipe.scheduler.add_noise(clean, noise, timestep)
-    seen: list[tuple[Tensor, Tensor]] = []
-    block = next(module for module in pipe.unet.modules() if isinstance(module, TransformerBlock1D))
-    handle = block.cross_attention.register_forward_pre_hook(
-        lambda module, args, options: seen.append((args[0], options["encoder_hidden_states"])), with_kwargs=True
-    )
+    noisy = pipe.scheduler.add_noise(clean, torch.randn(clean.shape, generator=generator), timestep)
+    found: list[Tensor] = []
+
+    def look(attention: Any, args: tuple[Tensor], options: dict[str, Tensor]) -> None:
+        kept = options["encoder_hidden_states"][:, : int(mask.sum()) + 1]  # the null token stands first
+        query, key = (
+            values.unflatten(2, (attention.heads, -1)).transpose(1, 2)
+            for values in (attention.to_q(args[0]), attention.to_k(kept))
+        )
+        found.append((query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=-1)[0].mean(dim=0))
+
+    blocks = [module for module in pipe.unet.modules() if isinstance(module, TransformerBlock1D)]
+    handles = [block.cross_attention.register_forward_pre_hook(look, with_kwargs=True) for block in blocks]
     pipe.unet(noisy, timestep, states, mask)
-    handle.remove()
-    tokens, condition = seen[0]
-    attention, kept = block.cross_attention, int(mask.sum())
-    query, key = (
-        values.unflatten(2, (attention.heads, -1)).transpose(1, 2)
-        for values in (attention.to_q(tokens), attention.to_k(condition[:, : kept + 1]))
-    )
-    weights = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=-1)[0].mean(dim=0)
+    for handle in handles:
+        handle.remove()
+    finest = max(len(weights) for weights in found)
     ids = pipe.tokenizer(PROMPT).input_ids
     words = [pipe.tokenizer.decode([token]).strip() for token in ids]
+    weights = torch.stack([weights for weights in found if len(weights) == finest]).mean(dim=0)
     return ["nothing", "start", *words[1:-1], "end"], weights
 
 
