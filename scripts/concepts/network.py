@@ -186,7 +186,7 @@ def guidance(folder: Path, pipe: DiffGSPipeline) -> Numbers:
         (PROMPT, 8.0, f"“{PROMPT}”\nscale 8"),
         ("a blue sofa", 3.0, "“a blue sofa”\nscale 3"),
     )
-    figure, axes = style.panels(len(cases), 2.1)
+    figure, axes = style.panels(len(cases), 2.5)
     for axis, (prompt, scale, title) in zip(axes, cases):
         axis.imshow(picture(generated(pipe, prompt, SEED, scale).splats))
         axis.set_title(title)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.collections import LineCollection, PolyCollection
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -116,12 +117,11 @@ def functions(folder: Path, pipe: DiffGSPipeline) -> Numbers:
     ):
         shown = axis.imshow(values.reshape(_GRID, _GRID), cmap="cividis", vmin=0, vmax=1, extent=extent)
         axis.set_title(title)
-    figure.colorbar(shown, ax=axes[2], orientation="horizontal", shrink=0.8, ticks=[0, 0.5, 1])
     axes[3].imshow(torch.where(near[:, None], rgb, torch.ones(3)).reshape(_GRID, _GRID, 3), extent=extent)
     axes[3].set_title("GauCF\ncolour, where p > 0.2")
-    flat = axes[4].imshow(flatness.reshape(_GRID, _GRID), cmap="cividis", vmin=0, vmax=1, extent=extent)
+    axes[4].imshow(flatness.reshape(_GRID, _GRID), cmap="cividis", vmin=0, vmax=1, extent=extent)
     axes[4].set_title("GauTF\nthinnest / widest axis")
-    figure.colorbar(flat, ax=axes[4], orientation="horizontal", shrink=0.8, ticks=[0, 0.5, 1])
+    figure.colorbar(shown, ax=axes, shrink=0.6, ticks=[0, 0.5, 1])
     for axis in axes:
         style.bare(axis, frame="#cccccc")
     style.save(figure, folder / "functions.png")
@@ -155,10 +155,10 @@ def octree(folder: Path, pipe: DiffGSPipeline) -> Numbers:
         return surface_cells(probability, half_side=half_side, start_resolution=start, depth=depth, **options)
 
     figure, axes = style.panels(6, 1.9)
-    for axis, depth in zip(axes, range(1, 4)):
-        cells = search(8, depth)
+    for axis, depth in zip(axes, range(3)):
+        cells = search(ExtractionConfig.start_resolution, depth)
         _draw_cells(axis, cells)
-        axis.set_title(f"{8 * 2**depth}³: {len(cells.centers):,} cells")
+        axis.set_title(f"{ExtractionConfig.start_resolution * 2**depth}³: {len(cells.centers):,} cells")
     kept = search(ExtractionConfig.start_resolution, ExtractionConfig.octree_depth)
     full = (ExtractionConfig.start_resolution * 2**ExtractionConfig.octree_depth) ** 3
     numbers = {"octree_asked": f"{asked:,}", "octree_full": f"{full:,}", "octree_kept": f"{len(kept.centers):,}"}
@@ -190,10 +190,10 @@ def _draw_cells(axis: Any, cells: Cells) -> None:
     """Those cells that the plane x = 0 cuts."""
     cut = cells.centers[cells.centers[:, 0].abs() <= cells.side / 2 + 1e-6]
     corners = cut[:, [2, 1]].numpy() - cells.side / 2
-    for z, y in np.unique(corners.round(6), axis=0):
-        axis.fill(
-            [z, z + cells.side, z + cells.side, z], [y, y, y + cells.side, y + cells.side], fc="#9cc4e0", ec="w"
-        )
+    squares = np.unique(corners.round(6), axis=0)[:, None] + cells.side * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    axis.add_collection(
+        PolyCollection(squares, facecolors="#9cc4e0", edgecolors="white", linewidths=6 * cells.side)
+    )
 
 
 def _draw_steps(axis: Any, vae: Any, planes: Tensor, cells: Cells) -> None:
@@ -206,16 +206,6 @@ def _draw_steps(axis: Any, vae: Any, planes: Tensor, cells: Cells) -> None:
     (gradient,) = torch.autograd.grad(values.sum(), points)
     length = (1 - values).clamp(min=0) * vae.config.truncation
     steps = (torch.nn.functional.normalize(gradient, dim=1) * length[:, None]).detach()
-    start = points.detach()
-    axis.scatter(start[:, 2], start[:, 1], s=2, lw=0, color=style.GREY)
-    axis.quiver(
-        start[:, 2],
-        start[:, 1],
-        steps[:, 2],
-        steps[:, 1],
-        angles="xy",
-        scale_units="xy",
-        scale=1,
-        width=0.007,
-        color=style.VERMILION,
-    )
+    start, end = (place[:, [2, 1]].numpy() for place in (points.detach(), points.detach() + steps))
+    axis.add_collection(LineCollection(np.stack([start, end], axis=1), colors=style.GREY, linewidths=0.7))
+    axis.scatter(*end.T, s=3, lw=0, color=style.VERMILION, zorder=2)

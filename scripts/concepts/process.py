@@ -20,10 +20,11 @@ from diffgs_diffusers.functional.diffusion import (
 )
 
 from . import style
-from .toy import ancestral_samples, linear_schedule, two_moons
+from .toy import linear_schedule, moons_sampled, two_moons
 
 Numbers = dict[str, str]
 SHOWN = (0, 99, 249, 499, 999)
+KEPT = (999, 499, 249, 99)
 
 
 def forward(folder: Path) -> Numbers:
@@ -49,7 +50,7 @@ def forward(folder: Path) -> Numbers:
     axes[-1].legend(loc="upper right", fontsize=7, borderpad=0)
     style.save(figure, folder / "forward.png")
     return {
-        "forward_variance_gap": f"10^{{{math.ceil(math.log10(variance_gap))}}}",
+        "forward_variance_gap": f"1e{math.ceil(math.log10(variance_gap))}",
         "forward_path_mean": f"{paths[249].mean():.2f}",
         "forward_path_deviation": f"{paths[249].std():.2f}",
         "forward_mean": f"{mean[249]:.2f}",
@@ -76,7 +77,7 @@ def _paths(
 
 def reverse(folder: Path) -> Numbers:
     """Bayes' rule for one step, and all steps with the best denoiser."""
-    alphas_cumprod, coarse, timestep = linear_schedule(), linear_schedule(20), torch.tensor([7])
+    coarse, timestep = linear_schedule(20), torch.tensor([7])
     clean, noisy = torch.tensor([[1.0]]).double(), torch.tensor([[-0.5]]).double()
     grid = torch.linspace(-6, 6, 20_001, dtype=torch.float64)[None]
     before = -gaussian_nll(grid, *forward_marginal(coarse, clean, timestep - 1))
@@ -84,9 +85,8 @@ def reverse(folder: Path) -> Numbers:
     mean, variance = posterior(coarse, noisy, clean, timestep)
     brute = (before + after).softmax(dim=1)
     brute_mean = (brute * grid).sum()
-    kept = (999, 499, 249, 99)
-    samples, states = ancestral_samples(two_moons(), alphas_cumprod, 1500, kept)
-    figure, axes = style.panels(len(kept) + 2, 1.9, width_ratios=[2.1] + [1] * (len(kept) + 1))
+    samples, states = moons_sampled(KEPT)
+    figure, axes = style.panels(len(KEPT) + 2, 1.9, width_ratios=[2.1] + [1] * (len(KEPT) + 1))
     for values, color, label in (
         (before, style.ORANGE, "$q(x_{t-1}|x_0)$"),
         (after, style.GREEN, "$q(x_t|x_{t-1})$"),
@@ -96,7 +96,7 @@ def reverse(folder: Path) -> Numbers:
         axes[0].plot(grid[0], heights, color=color, label=label)
     axes[0].set(xlabel="$x_{t-1}$", yticks=[], xlim=(-2.3, 2.6), ylim=(0, 1.6), title="one step back: Bayes’ rule")
     axes[0].legend(fontsize=8, ncols=2, loc="upper center", handlelength=1.2, columnspacing=0.8, borderpad=0)
-    for axis, timestep_kept in zip(axes[1:], kept):
+    for axis, timestep_kept in zip(axes[1:], KEPT):
         style.scatter(axis, states[timestep_kept], style.BLUE)
         axis.set_title(f"$x_t$, $t$ = {timestep_kept}")
     style.scatter(axes[-1], samples, style.BLUE)
@@ -113,12 +113,12 @@ def reverse(folder: Path) -> Numbers:
 
 def one_jump(folder: Path) -> Numbers:
     """The guess of the clean sample at several timesteps beside the sample of all steps."""
-    mixture, alphas_cumprod, starts = two_moons(), linear_schedule(), (999, 499, 249, 99)
-    samples, states = ancestral_samples(mixture, alphas_cumprod, 1500, starts)
+    mixture, alphas_cumprod = two_moons(), linear_schedule()
+    samples, states = moons_sampled(KEPT)
     data = mixture.sample(1500, torch.Generator().manual_seed(7))
-    figure, axes = style.panels(len(starts) + 2, 1.75)
+    figure, axes = style.panels(len(KEPT) + 2, 1.75)
     numbers = {}
-    for axis, timestep in zip(axes, starts):
+    for axis, timestep in zip(axes, KEPT):
         guess = mixture.best_guess(states[timestep], alphas_cumprod[timestep])
         numbers[f"jump_{timestep}"] = f"{energy_distance(guess.numpy(), data.numpy()):.2f}"
         style.scatter(axis, guess, style.VERMILION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -67,18 +68,16 @@ def linear_schedule(steps: int = 1000) -> Tensor:
     return scheduler.alphas_cumprod.double()
 
 
-def ancestral_samples(
-    mixture: Mixture, alphas_cumprod: Tensor, count: int, keep: tuple[int, ...] = ()
-) -> tuple[Tensor, dict[int, Tensor]]:
-    """Samples [count, D] by all steps back with the best denoiser, and the x_t that lie at the kept timesteps."""
-    generator = torch.Generator().manual_seed(1)
-    noisy = torch.randn(count, mixture.centers.shape[1], generator=generator, dtype=torch.float64)
+@lru_cache
+def moons_sampled(keep: tuple[int, ...], count: int = 1500) -> tuple[Tensor, dict[int, Tensor]]:
+    """Samples [count, 2] by all 1000 steps back with the best denoiser, and the x_t at the timesteps to keep."""
+    mixture, alphas_cumprod, generator = two_moons(), linear_schedule(), torch.Generator().manual_seed(1)
+    noisy = torch.randn(count, 2, generator=generator, dtype=torch.float64)
     kept = {}
     for timestep in reversed(range(len(alphas_cumprod))):
         if timestep in keep:
             kept[timestep] = noisy
-        at = torch.full((count,), timestep)
         guess = mixture.best_guess(noisy, alphas_cumprod[timestep])
-        mean, variance = posterior(alphas_cumprod, noisy, guess, at)
+        mean, variance = posterior(alphas_cumprod, noisy, guess, torch.full((count,), timestep))
         noisy = mean + variance.sqrt() * torch.randn(mean.shape, generator=generator, dtype=torch.float64)
     return noisy, kept
