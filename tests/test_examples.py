@@ -21,7 +21,7 @@ def test_samples_of_the_plane_pass_the_test_that_those_of_the_untrained_fail(
 ) -> None:
     """1000 samples beside 1000 held-out points, the whole command with fewer training steps."""
     script, output = ROOT / "examples/ddpm_points_2d.py", tmp_path / "made"
-    monkeypatch.setattr(sys, "argv", [str(script), "--steps", "1200", "--output_dir", str(output)])
+    monkeypatch.setattr(sys, "argv", [str(script), "--steps", "800", "--output_dir", str(output)])
     runpy.run_path(str(script), run_name="__main__")
     printed = capsys.readouterr().out
     verdicts = dict(re.findall(r"^(trained|untrained): .* p = ([\d.]+) against 1000", printed, flags=re.MULTILINE))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from examples import ddpm_points_2d as example
 
-TRAINING_STEPS = 1200
+TRAINING_STEPS = 800
 
 
 def points(folder: Path) -> dict[str, str]:
