@@ -27,7 +27,8 @@ def test_samples_of_the_plane_pass_the_test_that_those_of_the_untrained_fail(
     verdicts = dict(re.findall(r"^(trained|untrained): .* p = ([\d.]+) against 1000", printed, flags=re.MULTILINE))
     assert float(verdicts["trained"]) > 0.05, printed
     assert float(verdicts["untrained"]) < 0.01, printed
-    assert Image.open(output / "points.png").width > 600
+    with Image.open(output / "points.png") as picture:
+        assert picture.width > 600
 
 
 @pytest.mark.parametrize("name", ddpm_points_2d.DATA_SETS)

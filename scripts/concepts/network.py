@@ -27,7 +27,9 @@ def timestep_embedding(folder: Path, pipe: DiffGSPipeline) -> Numbers:
     sinusoids = unet.time_projection(torch.arange(1000))
     learned = unet.time_embedding(sinusoids)
     figure, axes = style.panels(2, 2.4, width_ratios=[1.3, 1])
-    image = axes[0].imshow(sinusoids.T, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="antialiased")
+    image = axes[0].imshow(
+        sinusoids.T.numpy(), aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="antialiased"
+    )
     axes[0].set(xlabel="$t$", ylabel="channel", title="the sinusoids: cosines above, sines below")
     figure.colorbar(image, ax=axes[0], ticks=[-1, 0, 1], shrink=0.9)
     for values, color, label in (
@@ -130,7 +132,7 @@ def cross_attention(folder: Path, pipe: DiffGSPipeline) -> Numbers:
     most = float(weights[:, 1:].max())
     for axis, word, maps in zip(axes, words[1:], planes[:, 1:].movedim(1, 0)):
         joined = torch.cat([torch.nn.functional.pad(one, (0, 1), value=torch.nan) for one in maps], dim=1)[:, :-1]
-        image = axis.imshow(joined, cmap="cividis", vmin=0, vmax=most)
+        image = axis.imshow(joined.numpy(), cmap="cividis", vmin=0, vmax=most)
         axis.set_title(f"{word}: {100 * maps.mean():.1f} %")
         style.bare(axis)
     figure.colorbar(image, ax=axes, shrink=0.9, aspect=8)

@@ -39,7 +39,7 @@ def latent(folder: Path, pipe: DiffGSPipeline) -> Numbers:
     axes[0].imshow(picture(splats))
     axes[0].set_title(f"{len(splats):,} Gaussians")
     for axis, plane, name in zip(axes[1:4], planes, ("xz", "xy", "yz")):
-        axis.imshow((plane[:3].permute(1, 2, 0) / 5 + 0.5).clamp(0, 1))
+        axis.imshow((plane[:3].permute(1, 2, 0) / 5 + 0.5).clamp(0, 1).numpy())
         axis.set_title(f"latent plane {name}")
     axes[4].imshow(picture(restored))
     axes[4].set_title("decoded")
@@ -115,11 +115,12 @@ def functions(folder: Path, pipe: DiffGSPipeline) -> Numbers:
         (axes[1], ours, f"GauPF of ours\nto cores, δ = {config.truncation}"),
         (axes[2], decoded, "decoded GauPF\nat the same points"),
     ):
-        shown = axis.imshow(values.reshape(_GRID, _GRID), cmap="cividis", vmin=0, vmax=1, extent=extent)
+        shown = axis.imshow(values.reshape(_GRID, _GRID).numpy(), cmap="cividis", vmin=0, vmax=1, extent=extent)
         axis.set_title(title)
-    axes[3].imshow(torch.where(near[:, None], rgb, torch.ones(3)).reshape(_GRID, _GRID, 3), extent=extent)
+    shown_rgb = torch.where(near[:, None], rgb, torch.ones(3)).reshape(_GRID, _GRID, 3)
+    axes[3].imshow(shown_rgb.numpy(), extent=extent)
     axes[3].set_title("GauCF\ncolour, where p > 0.2")
-    axes[4].imshow(flatness.reshape(_GRID, _GRID), cmap="cividis", vmin=0, vmax=1, extent=extent)
+    axes[4].imshow(flatness.reshape(_GRID, _GRID).numpy(), cmap="cividis", vmin=0, vmax=1, extent=extent)
     axes[4].set_title("GauTF\nthinnest / widest axis")
     figure.colorbar(shown, ax=axes, shrink=0.6, ticks=[0, 0.5, 1])
     for axis in axes:
