@@ -6,7 +6,7 @@ PROCESSES ?= 2
 LAUNCH ?= accelerate launch
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test bench ci wheel data train train-vae train-clip latents train-pictures train-ldm evaluate clean
+.PHONY: help install check format test bench concepts examples ci wheel data train train-vae train-clip latents train-pictures train-ldm evaluate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,12 @@ test:  ## run the tests
 
 bench:  ## measure everything and write docs/benchmarks.md; an hour or more, on a quiet machine
 	python -m benchmarks
+
+concepts:  ## compute the numbers of docs/concepts.md and draw its pictures; minutes on one core
+	python -m scripts.concepts
+
+examples:  ## run the examples; they write to outputs/
+	python examples/ddpm_points_2d.py
 
 ci:  ## what CI does, in a fresh virtual environment
 	.ci/run

@@ -8,6 +8,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
+from ..functional.diffusion import signal_to_noise
+
 
 def diffusion_loss(
     unet: nn.Module,
@@ -81,9 +83,7 @@ def snr_weights(scheduler: DDPMScheduler, timesteps: Tensor, gamma: float | None
     """
     if gamma is None:
         return torch.ones(timesteps.shape, device=timesteps.device)
-    # For the whole schedule on the CPU: not every device has double precision.
-    alphas_cumprod = scheduler.alphas_cumprod.cpu().double()
-    snr = (alphas_cumprod / (1 - alphas_cumprod)).clamp(min=1e-12)
+    snr = signal_to_noise(scheduler.alphas_cumprod).clamp(min=1e-12)
     divisor = {"epsilon": snr, "sample": torch.ones_like(snr), "v_prediction": snr + 1}
     weights = (snr.clamp(max=gamma) / divisor[scheduler.config.prediction_type]).float()
     return weights.to(timesteps.device)[timesteps]
