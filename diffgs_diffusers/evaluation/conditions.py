@@ -128,7 +128,7 @@ class ConditionJudge:
         taken = picture(truth, camera)
         yield "generated", self._generate(number, image=taken)
         if self.num_candidates > 1:
-            name = f"the most like the picture of {self.num_candidates}"
+            name = f"generated, the most like it of {self.num_candidates}"
             yield name, self._generate(number, image=taken, num_candidates=self.num_candidates)
         yield "nearest in the picture", self.train[self._nearest_in_view(truth, camera)]
         yield "a random training object", self.train[int(generator.integers(len(self.train)))]

@@ -50,10 +50,11 @@ def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: py
 
 
 def test_condition_tables(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([*arguments, "--tables", "conditions"])
+    main([*arguments, "--tables", "conditions", "--num_candidates", "2"])
     table = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["conditions"]
     assert list(table) == ["image", "partial", "points"]
-    assert [len(rows) for rows in table.values()] == [3, 4, 3]
+    assert [len(rows) for rows in table.values()] == [4, 4, 3]
+    assert "generated, the most like it of 2" in table["image"]
     for rows in table.values():
         for row in rows.values():
             assert row["num_empty"] or -1 <= row["similarity"] <= 1.0001
