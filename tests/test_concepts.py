@@ -32,6 +32,9 @@ def assert_as_on_the_page(computed: dict[str, str]) -> None:
     """Equal to one unit of the last digit: machines round sums differently."""
     page = page_numbers()
     for name, value in computed.items():
+        if value.isalpha():
+            assert value == page[name]
+            continue
         decimals = len(page[name].partition(".")[2])
         assert float(value) == pytest.approx(float(page[name]), abs=1.01 * 10**-decimals), name
 
@@ -46,7 +49,10 @@ def test_closed_forms_come_out_as_on_the_page(draw: Callable[[Path], dict[str, s
     assert [path.name for path in tmp_path.iterdir()] == [Path(_written_by(draw)[0]).name]
 
 
-@pytest.mark.parametrize("draw", [network.timestep_embedding, network.unet], ids=lambda function: function.__name__)
+DRAWN_QUICKLY = [network.timestep_embedding, network.unet, network.cross_attention]
+
+
+@pytest.mark.parametrize("draw", DRAWN_QUICKLY, ids=lambda function: function.__name__)
 def test_what_is_said_of_the_checkpoint_is_true_of_it(draw: Callable[..., dict[str, str]], tmp_path: Path) -> None:
     assert_as_on_the_page(draw(tmp_path, pipeline()))
 

@@ -51,7 +51,7 @@ def generated(pipe: DiffGSPipeline, prompt: str | None, seed: int, guidance_scal
     give x̂_0 from the latents before and after it.
     """
     generator = torch.Generator().manual_seed(seed)
-    noise = pipe.prepare_latents(1, torch.device("cpu"), generator)
+    noise = pipe.prepare_noise(1, torch.device("cpu"), generator)
     states, timesteps = [noise], []
 
     def keep(_: Any, __: int, timestep: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
