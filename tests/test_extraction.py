@@ -33,15 +33,18 @@ class SphereHeads(FunctionHeads):
         super().__init__()
         self.truncation = truncation
 
-    def probability(self, planes: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        return 1 - (points.norm(dim=-1) - RADIUS).abs() / self.truncation
+    def features(self, planes: torch.Tensor, query_points: torch.Tensor) -> torch.Tensor:
+        return query_points
 
-    def attributes(self, planes: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        sh = torch.zeros(*points.shape[:2], 1, 3)
-        sh[..., 0, 0] = (points[..., 1] < 0).float()
-        scales = torch.tensor([0.5, 0.5, 0.05]).expand(*points.shape)
-        quats = torch.tensor([1.0, 0, 0, 0]).expand(*points.shape[:2], 4)
-        return sh, scales, quats, torch.full(points.shape[:2], 0.9)
+    def read_probability(self, features: torch.Tensor) -> torch.Tensor:
+        return 1 - (features.norm(dim=-1) - RADIUS).abs() / self.truncation
+
+    def read_attributes(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        sh = torch.zeros(*features.shape[:2], 1, 3)
+        sh[..., 0, 0] = (features[..., 1] < 0).float()
+        scales = torch.tensor([0.5, 0.5, 0.05]).expand(*features.shape)
+        quats = torch.tensor([1.0, 0, 0, 0]).expand(*features.shape[:2], 4)
+        return sh, scales, quats, torch.full(features.shape[:2], 0.9)
 
     def scale_units(self, spacing: torch.Tensor) -> torch.Tensor:
         return spacing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,7 @@ class GaussianVAEDecoderOutput(BaseOutput):
     planes: Tensor
 
 
-class BaseGaussianVAE(ModelMixin, ConfigMixin):
+class BaseGaussianVAE(ModelMixin, ConfigMixin, ABC):
     """A variational autoencoder of 3D Gaussian objects, as the pipeline and extraction use it.
 
     A subclass has ``heads``, ``latent_length``, ``encode`` and ``decode``, and in its configuration at least
@@ -47,17 +48,17 @@ class BaseGaussianVAE(ModelMixin, ConfigMixin):
     heads: FunctionHeads
 
     @property
+    @abstractmethod
     def latent_length(self) -> int:
         """L, the length of a latent sequence."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, splats: Sequence[GaussianSplats] | GaussianSplats | Tensor, return_dict: bool = True) -> Any:
         """Posterior over the latents of objects."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, latents: Tensor, return_dict: bool = True) -> Any:
         """Feature planes of latents [B, latent_channels, latent_length]."""
-        raise NotImplementedError
 
     def query(self, planes: Tensor, query_points: Tensor) -> GaussianFunctions:
         """GauPF, GauCF and GauTF at ``query_points`` [B, M, 3], object frame."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -59,7 +60,7 @@ class FunctionHead(nn.Module):
         return self.proj_out(hidden).float()
 
 
-class FunctionHeads(nn.Module):
+class FunctionHeads(nn.Module, ABC):
     """GauPF, GauCF and GauTF over one set of planes.
 
     A subclass says what is read of the planes (``features``) and what each function makes of it.
@@ -71,21 +72,21 @@ class FunctionHeads(nn.Module):
 
     has_absolute_scales = False
 
+    @abstractmethod
     def features(self, planes: Tensor, query_points: Tensor) -> Tensor:
         """[B, M, F] what a head sees of each point [B, M, 3] of planes [B, 3, C, R, R]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_probability(self, features: Tensor) -> Tensor:
         """GauPF [B, M] from :meth:`features`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """GauCF and GauTF from :meth:`features`, as :meth:`attributes` returns them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scale_units(self, spacing: Tensor) -> Tensor:
         """[N] in object units, what a scale of 1 means where N points have the local spacing [N]."""
-        raise NotImplementedError
 
     def probability(self, planes: Tensor, query_points: Tensor) -> Tensor:
         """GauPF [B, M], unbounded."""
