@@ -16,12 +16,12 @@ from torch import Tensor
 from .functional.gaupf import local_spacing
 from .functional.octree import Cells, surface_cells
 from .functional.poisson_disk import progressive_poisson_disk
-from .functional.progressive import SHARING, even_spacing
+from .functional.progressive import even_spacing
+from .functional.sharing import coarse_spacing, equal_sharing
 from .gaussians import GaussianSplats
 from .models.base_vae import BaseGaussianVAE
 
 _DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
-_MOST_WIDENING = 2.0  # times a Gaussian's own size: on a thin rod, wider ones would stand out on both sides
 _MOST_TRIES = 8  # points drawn per candidate wanted, before a search that hardly finds surface gives up
 
 
@@ -110,12 +110,43 @@ def extract_gaussians(
         device=planes.device,
     )
     means = _surface_points(vae, planes, cells, num_gaussians, generator, config)
-    spacing = even_spacing(means)
-    finest = config.finest_spacing * (1 + vae.config.padding) / planes.shape[-1]
-    widening = (finest / spacing).clamp(1, _MOST_WIDENING)
-    units = config.relative_scale * widening * vae.heads.scale_units(spacing)
+    units = config.relative_scale * vae.heads.scale_units(even_spacing(means))
     splats = gaussians_at(vae, planes[0], means, config.chunk_size, units)
-    return replace(splats, opacities=splats.opacities * widening ** (-2 * SHARING))
+    return share_crowded(vae, planes[0], splats, config.finest_spacing, config.chunk_size)
+
+
+def share_crowded(
+    vae: BaseGaussianVAE, planes: Tensor, splats: GaussianSplats, finest_spacing: float, chunk_size: int = 4096
+) -> GaussianSplats:
+    """Gaussians that lie closer together than their functions' finest detail, larger and sharing their opacity.
+
+    Args:
+        vae: whose sharing head, if it has one, knows more than how close they lie.
+        planes: [3, C, R, R] feature planes of the object.
+        splats: as the functions describe them, in progressive order.
+        finest_spacing: in cells of the planes, as in :class:`ExtractionConfig`.
+        chunk_size: Gaussians evaluated at once.
+    """
+    cell = (1 + vae.config.padding) / planes.shape[-1]
+    spacing = even_spacing(splats.means) / cell
+    if not (spacing < finest_spacing).any():
+        return splats
+    if vae.sharing is None:
+        growth, share = equal_sharing(spacing, finest_spacing)
+    else:
+        known = (spacing, coarse_spacing(splats.means) / cell, splats.scales / cell / spacing[:, None])
+        parts = [slice(start, start + chunk_size) for start in range(0, len(splats), chunk_size)]
+        told = [
+            vae.sharing(
+                vae.heads.features(planes[None], splats.means[None, part])[0],
+                *(value[part] for value in known),
+                splats.opacities[part],
+                finest_spacing,
+            )
+            for part in parts
+        ]
+        growth, share = (torch.cat(values) for values in zip(*told, strict=True))
+    return replace(splats, scales=splats.scales * growth.exp()[:, None], opacities=splats.opacities * share.exp())
 
 
 @torch.no_grad()

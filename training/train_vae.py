@@ -54,6 +54,8 @@ def build_vae(args: argparse.Namespace) -> GaussianVAE:
     torch.manual_seed(args.seed)
     if args.pretrained_model_name_or_path:
         vae = GaussianVAE.from_pretrained(args.pretrained_model_name_or_path, torch_dtype=torch.float32)
+        if vae.sharing is not None:  # train_sharing.py's part, which no term of this loss reaches
+            vae.sharing.requires_grad_(False)
         if args.freeze_encoder:
             vae.point_encoder.requires_grad_(False)
             vae.encoder.requires_grad_(False)

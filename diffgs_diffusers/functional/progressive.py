@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from .gaupf import local_spacing
+from .sharing import SHARING
 
 MOST_SPACING = 3.0  # times the median: on a thin line it is twice, beyond lies a stray point, to be drawn small
-# The exponent of the number of points that share an opacity. At 1, n Gaussians at one place absorb about as much as
-# one would; a little more, as the points fill a layer in which more of them find a place.
-SHARING = 1.1
 _OPAQUE = 0.95  # what a Gaussian that shares its opacity with nobody has, about
 
 

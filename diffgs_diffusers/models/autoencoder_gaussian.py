@@ -16,6 +16,7 @@ from .base_vae import BaseGaussianVAE, GaussianVAEDecoderOutput, GaussianVAEEnco
 from .distributions import DiagonalGaussian
 from .heads import GaussianFunctionHeads
 from .point_encoder import PointEncoder, num_point_features, point_features
+from .sharing import SharingHead
 from .triplane import TriplaneDecoder, TriplaneEncoder
 
 
@@ -53,6 +54,8 @@ class GaussianVAE(BaseGaussianVAE):
         encoder_num_gaussians: objects with more Gaussians are thinned to this number for the encoder.
         latents_mean: mean per latent channel over the training set; diffusion works on normalised latents.
         latents_std: standard deviation per latent channel over the training set.
+        sharing_channels: width of the head that says how Gaussians share their opacity where they lie closer
+            together than the planes' detail (``training/train_sharing.py``); 0 for none.
     """
 
     @register_to_config
@@ -79,6 +82,7 @@ class GaussianVAE(BaseGaussianVAE):
         encoder_num_gaussians: int = 8192,
         latents_mean: tuple[float, ...] | None = None,
         latents_std: tuple[float, ...] | None = None,
+        sharing_channels: int = 0,
     ) -> None:
         super().__init__()
         top_resolution = plane_resolution // patch_size
@@ -119,6 +123,8 @@ class GaussianVAE(BaseGaussianVAE):
             num_attention_blocks=num_attention_blocks,
         )
         self.heads = GaussianFunctionHeads(plane_channels, head_channels, head_layers, sh_degree, padding)
+        if sharing_channels:
+            self.sharing = SharingHead(3 * plane_channels + 3, sharing_channels)
 
     @property
     def latent_length(self) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..gaussians import GaussianSplats
 from .distributions import DiagonalGaussian
 from .heads import FunctionHeads, GaussianFunctions
+from .sharing import SharingHead
 
 
 @dataclass
@@ -46,6 +47,10 @@ class BaseGaussianVAE(ModelMixin, ConfigMixin, ABC):
     """
 
     heads: FunctionHeads
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sharing: SharingHead | None = None  # knows more of crowded Gaussians than how close they lie
 
     @property
     @abstractmethod

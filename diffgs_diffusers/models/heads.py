@@ -34,10 +34,10 @@ class GaussianFunctions:
 
 
 class FunctionHead(nn.Module):
-    """An MLP from plane features and the point itself to one function's raw values.
+    """An MLP from what is known about a point, mostly plane features, to raw values.
 
     Args:
-        in_channels: width of the features of a point.
+        in_channels: width of what is known about a point.
         hidden_channels: width of the hidden layers.
         num_layers: hidden layers.
         out_channels: raw values per point.
@@ -49,7 +49,7 @@ class FunctionHead(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = activation
-        widths = [in_channels + 3] + [hidden_channels] * num_layers
+        widths = [in_channels] + [hidden_channels] * num_layers
         self.hidden_layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.proj_out = nn.Linear(widths[-1], out_channels)
 
@@ -125,7 +125,7 @@ class GaussianFunctionHeads(FunctionHeads):
     ) -> None:
         super().__init__()
         self.sh_degree, self.padding = sh_degree, padding
-        sizes = (3 * plane_channels, hidden_channels, num_layers)
+        sizes = (3 * plane_channels + 3, hidden_channels, num_layers)
         # GauPF is asked a hundred times as often as the others, so it has the cheaper activation.
         self.gaupf = FunctionHead(*sizes, 1, nn.ReLU(inplace=True))
         self.gaucf = FunctionHead(*sizes, 3 * num_sh_bases(sh_degree), nn.SiLU())

@@ -119,6 +119,11 @@ def train_vae() -> ModuleType:
 
 
 @pytest.fixture
+def train_sharing() -> ModuleType:
+    return load_script("train_sharing")
+
+
+@pytest.fixture
 def train_ldm() -> ModuleType:
     return load_script("train_ldm")
 
