@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..extraction import EmptySurfaceError, ExtractionConfig
+from ..extraction import EmptySurfaceError
+from ..extraction_settings import ExtractionConfig, OriginalExtractionConfig
 from ..gaussians import GaussianSplats
 from ..models.base_vae import BaseGaussianVAE
-from ..original_extraction import OriginalExtractionConfig, extract
+from ..original_extraction import extract
 from .choice import most_alike
 from .completion import complete
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..extraction_settings import OriginalExtractionConfig, find_extraction
 from ..models.base_vae import BaseGaussianVAE
 from ..models.kinds import Denoiser, is_conditional
-from ..original_extraction import OriginalExtractionConfig, find_extraction
 from .context import Context
 
 OUTPUT_TYPES = ("gaussians", "np", "pt", "latent")

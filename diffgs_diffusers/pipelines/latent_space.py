@@ -10,8 +10,8 @@ from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from ..extraction_settings import check_count, find_extraction
 from ..gaussians import GaussianSplats
-from ..original_extraction import check_count, find_extraction
 from . import inputs
 from .context import read_objects
 from .decoding import Extraction, Generators

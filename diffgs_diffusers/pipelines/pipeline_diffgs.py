@@ -13,11 +13,11 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
+from ..extraction_settings import check_count, find_extraction
 from ..gaussians import GaussianSplats
 from ..hub import HubPipelineMixin
 from ..models import Condition, ConditionEncoder
 from ..models.kinds import Denoiser, PipelineVAE
-from ..original_extraction import check_count, find_extraction
 from . import inputs
 from .conditioning import encode_texts, null_condition, one_for_each, repeat_condition
 from .context import Context, encode_context, read_context
