@@ -31,6 +31,13 @@ def object_generators(generator: Generators, count: int) -> list[torch.Generator
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
 
+def candidate_generators(generator: Generators, num_candidates: int) -> Generators:
+    """Those of the candidates: the one of all objects, or each object's own for all of its candidates."""
+    if not isinstance(generator, list):
+        return generator
+    return [source for source in generator for _ in range(num_candidates)]
+
+
 def decode_objects(
     vae: BaseGaussianVAE,
     latents: Tensor,
