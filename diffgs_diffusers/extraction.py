@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from .extraction_settings import ExtractionConfig
 from .functional.gaupf import local_spacing
 from .functional.octree import Cells, surface_cells
 from .functional.poisson_disk import progressive_poisson_disk
@@ -23,37 +24,6 @@ from .models.base_vae import BaseGaussianVAE
 
 _DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
 _MOST_TRIES = 8  # points drawn per candidate wanted, before a search that hardly finds surface gives up
-
-
-@dataclass(frozen=True)
-class ExtractionConfig:
-    """How surface is searched for.
-
-    Args:
-        start_resolution: cells along a side at the octree's first level.
-        octree_depth: how often they are halved.
-        threshold: least GauPF of a point that counts as surface.
-        refinement_steps: moves uphill per candidate; many gather points on bumps of a decoded GauPF.
-        oversampling: candidates per Gaussian asked for; more give a more even spread at the cost of the search.
-        chunk_size: points evaluated at once: so few that a layer finds the values of the one before in the cache.
-        min_candidates: candidates at least, so that small counts see all parts of the object.
-        finest_spacing: in cells of the planes. The functions say nothing finer than a cell, so smaller Gaussians
-            only draw where the surface is half a pixel off. Points that lie closer together are drawn as large as
-            this spacing asks for, twice their own size at most, and share the opacity that one of them would have.
-            0 for none.
-        relative_scale: of GauTF's scales. Below 1, as the points do not lie on the surface but fill a thin layer
-            around it, in which several cover each other; much smaller ones leave it open where it is a single one.
-    """
-
-    start_resolution: int = 32
-    octree_depth: int = 1
-    threshold: float = 0.75
-    refinement_steps: int = 4
-    oversampling: float = 1.25
-    chunk_size: int = 4096
-    min_candidates: int = 32768
-    finest_spacing: float = 0.5
-    relative_scale: float = 0.95
 
 
 class EmptySurfaceError(ValueError):

@@ -11,81 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .extraction import ExtractionConfig, extract_gaussians, gaussians_at
+from .extraction import extract_gaussians, gaussians_at
+from .extraction_settings import ExtractionConfig, OriginalExtractionConfig, check_count
 from .gaussians import GaussianSplats
 from .models.base_vae import BaseGaussianVAE
 
 Probability = Callable[[Tensor], Tensor]
 Thinning = Callable[[int, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class OriginalExtractionConfig:
-    """The original's numbers.
-
-    Args:
-        half_side: of the cube that is searched.
-        splits: cells that a cell's side becomes, level by level.
-        keep_share: of a level's cells that are split further.
-        refinement_steps: of the copies.
-        step: length of one, in each coordinate.
-        reach: most that a copy is moved in each coordinate.
-        batch_size: points asked at once; the original's 2^20 take 12 to 15 GB.
-        opacity: of every Gaussian.
-        scale_exponent: scales are raised to it: scales of about 0.001, which 100,000 Gaussians were fitted with,
-            become twice as large at 0.9.
-    """
-
-    half_side: float = 1.0
-    splits: tuple[int, ...] = (16, 4, 4, 4)
-    keep_share: float = 0.2
-    refinement_steps: int = 20
-    step: float = 1e-5
-    reach: float = 1e-3
-    batch_size: int = 2**17
-    opacity: float = 0.95
-    scale_exponent: float = 0.9
-
-    @property
-    def num_cells(self) -> int:
-        """Cells of the last level."""
-        cells = 1
-        for level, splits in enumerate(self.splits):
-            cells = (self.num_kept(cells) if level else 1) * splits**3
-        return cells
-
-    def num_kept(self, cells: int) -> int:
-        """How many of a level's cells are split further."""
-        return cells - int((1 - self.keep_share) * cells)
-
-
-EXTRACTIONS: dict[str, ExtractionConfig | OriginalExtractionConfig] = {
-    "even": ExtractionConfig(),
-    "original": OriginalExtractionConfig(),
-}
-
-
-def find_extraction(
-    extraction: str | ExtractionConfig | OriginalExtractionConfig,
-) -> ExtractionConfig | OriginalExtractionConfig:
-    """The settings of a name of ``EXTRACTIONS``, or those given.
-
-    Raises:
-        TypeError, ValueError: naming what is known.
-    """
-    known = f"one of {', '.join(EXTRACTIONS)}, an ExtractionConfig or an OriginalExtractionConfig"
-    if isinstance(extraction, ExtractionConfig | OriginalExtractionConfig):
-        return extraction
-    if not isinstance(extraction, str):
-        raise TypeError(f"`extraction` must be {known}, got {type(extraction).__name__}.")
-    if extraction not in EXTRACTIONS:
-        raise ValueError(f"`extraction` must be {known}, got {extraction!r}.")
-    return EXTRACTIONS[extraction]
 
 
 def extract(
@@ -103,15 +40,6 @@ def extract(
     if isinstance(config, OriginalExtractionConfig):
         return extract_original(vae, planes, num_gaussians, generator=generator, config=config)
     return extract_gaussians(vae, planes, num_gaussians, generator=generator, config=config)
-
-
-def check_count(num_gaussians: int, config: ExtractionConfig | OriginalExtractionConfig) -> None:
-    """Raises ValueError if the original's octree has too few cells for so many Gaussians."""
-    if isinstance(config, OriginalExtractionConfig) and num_gaussians > 2 * config.num_cells:
-        raise ValueError(
-            f"`num_gaussians` must be at most {2 * config.num_cells}, twice the octree's last cells, got "
-            f"{num_gaussians}."
-        )
 
 
 @torch.inference_mode(False)  # refinement follows gradients

@@ -11,13 +11,8 @@ import torch
 from scipy.spatial import cKDTree
 
 from diffgs_diffusers.cameras import orbit_cameras
-from diffgs_diffusers.extraction import (
-    EmptySurfaceError,
-    ExtractionConfig,
-    extract_gaussians,
-    gaussians_at,
-    reconstruct_gaussians,
-)
+from diffgs_diffusers.extraction import EmptySurfaceError, extract_gaussians, gaussians_at, reconstruct_gaussians
+from diffgs_diffusers.extraction_settings import ExtractionConfig
 from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.models.heads import FunctionHeads
 from tests.factories import sphere_splats

@@ -22,6 +22,7 @@ ROWS = (
     "rendering",
     "contact_sheet",
     "models",
+    "extraction_settings",
     "extraction",
     "original_extraction",
     "data",

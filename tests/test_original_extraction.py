@@ -5,16 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffgs_diffusers.extraction import ExtractionConfig, extract_gaussians
+from diffgs_diffusers.extraction import extract_gaussians
+from diffgs_diffusers.extraction_settings import ExtractionConfig, OriginalExtractionConfig, find_extraction
 from diffgs_diffusers.models import OriginalGaussianVAE
-from diffgs_diffusers.original_extraction import (
-    OriginalExtractionConfig,
-    extract,
-    extract_original,
-    find_extraction,
-    refined_copies,
-    search_levels,
-)
+from diffgs_diffusers.original_extraction import extract, extract_original, refined_copies, search_levels
 from tests.tiny_models import QUICK_VAE_SIZES, tiny_vae
 
 RADIUS = 0.4

@@ -13,12 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffgs_diffusers.original_extraction import (
-    OriginalExtractionConfig,
-    Probability,
-    refined_copies,
-    search_levels,
-)
+from diffgs_diffusers.extraction_settings import OriginalExtractionConfig
+from diffgs_diffusers.original_extraction import Probability, refined_copies, search_levels
 
 from ..timing import Sample, Stopwatch
 

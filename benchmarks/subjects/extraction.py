@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from diffgs_diffusers.extraction import extract_gaussians, gaussians_at
+from diffgs_diffusers.extraction_settings import OriginalExtractionConfig
 from diffgs_diffusers.models import GaussianVAE
-from diffgs_diffusers.original_extraction import OriginalExtractionConfig
 
 from ..baselines.original_extraction import RankedCells, place_gaussians, search
 from ..baselines.original_functions import make_original_functions

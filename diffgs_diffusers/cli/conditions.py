@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..extraction_settings import OriginalExtractionConfig, find_extraction
 from ..io import POINT_SUFFIXES, SUPPORTED_SUFFIXES, load_points, load_splats
 from .paths import check_input
 
@@ -39,6 +40,12 @@ def condition_files(options: argparse.Namespace) -> dict[str, Path]:
         raise ValueError("--strength 0: leaves nothing to change; say how much, up to 1")
     if options.discard_input and "partial" not in files:
         raise ValueError("--discard-input: there is no --partial whose Gaussians it could mean")
+    made_whole = isinstance(find_extraction(options.extraction), OriginalExtractionConfig)
+    if made_whole and "partial" in files and not options.discard_input:
+        raise ValueError(
+            f"--extraction {options.extraction}: cannot begin with the Gaussians of --partial; leave it out, or "
+            "pass --discard-input"
+        )
     if options.candidates > 1 and "image" not in files:
         raise ValueError(f"--candidates {options.candidates}: there is no --image to choose by")
     for name, path in files.items():

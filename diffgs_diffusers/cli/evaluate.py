@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +92,9 @@ def _compare_folders(reference: Path, others: list[Path], options: argparse.Name
             hint = "" if options.force else ", pass --force"
             raise ValueError(f"{reference} and {path}: {error}{hint}, or compare --pairs") from error
     features, image_size = _features(options)
-    truths = [_read(file, LEAST_POINTS) for file in files[reference]]
+    sets = {path: _SplatFiles(found, LEAST_POINTS) for path, found in files.items()}
     return {
-        str(path): set_scores(
-            truths, [_read(file, LEAST_POINTS) for file in files[path]], features, image_size, force=options.force
-        )
+        str(path): set_scores(sets[reference], sets[path], features, image_size, force=options.force)
         for path in others
     }
 
@@ -141,6 +141,25 @@ def _splat_files(folder: Path) -> list[Path]:
     if not files:
         raise ValueError(f"input {folder}: holds no splats ({', '.join(SUPPORTED_SUFFIXES)})")
     return files
+
+
+@dataclass(frozen=True)
+class _SplatFiles:
+    """Objects that are read when their turn comes, each time: a folder may hold more than the memory does.
+
+    Args:
+        files: one for each object.
+        least: how many Gaussians of each must be seen.
+    """
+
+    files: list[Path]
+    least: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[tuple[GaussianSplats, str]]:
+        return (_read(file, self.least) for file in self.files)
 
 
 def _read(path: Path, least: int = 1) -> tuple[GaussianSplats, str]:

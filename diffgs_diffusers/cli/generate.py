@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..extraction_settings import check_count, find_extraction
 from ..io import SUPPORTED_SUFFIXES
 from .arguments import MAX_SEED
 from .conditions import condition_files, origin, read_conditions
@@ -27,6 +28,7 @@ def run_generate(options: argparse.Namespace) -> None:
         ValueError, OSError: saying what is wrong; before any file is written if the arguments are.
     """
     files = condition_files(options)
+    check_count(options.num_gaussians, find_extraction(options.extraction))
     # Not the input's own name: a picture's would be that of the sheet, a part's that of the splats.
     names = options.prompts or [f"{path.stem} object" for path in files.values()][:1]
     paths = output_paths(options.output, names, options.count)
@@ -132,7 +134,9 @@ def generate(
         made = pipe(generator=generators, output_type="latent", keep_input=False, **objects, **settings)
         for latent, prompt, seed, generator in zip(made.gaussians, batch, seeds, generators):
             try:
-                yield from pipe.decode_latents(latent[None], options.num_gaussians, [generator], kept)
+                yield from pipe.decode_latents(
+                    latent[None], options.num_gaussians, [generator], kept, options.extraction
+                )
             except EmptySurfaceError as error:
                 raise EmptySurfaceError(f"{origin(prompt, options)}, seed {seed}: {error}") from error
 

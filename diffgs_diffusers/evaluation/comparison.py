@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from ..gaussians import GaussianSplats
-from .image_distributions import LEAST_IMAGES, image_distance
+from .image_distributions import LEAST_IMAGES, streamed_image_distance
 from .metrics import chamfer_distance, f_score
 from .novelty import surface_points, visible_centers
 from .reconstruction import compare_images
@@ -21,6 +20,14 @@ from .views import NUM_VIEWS, WHITE, evaluation_cameras
 LEAST_OBJECTS = -(-LEAST_IMAGES // NUM_VIEWS)
 HALF_SIDE = 0.6  # object units: the box of side 1, and some margin
 _IMAGE_SIZE = 256
+
+
+class ObjectSet(Protocol):
+    """Objects in the box of side 1 around the origin, each with its render mode: a list, or one that reads them."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[GaussianSplats, str]]: ...
 
 
 def check_place(splats: GaussianSplats, name: str, least: int = 1) -> None:
@@ -71,8 +78,8 @@ def pair_scores(
 
 
 def set_scores(
-    references: Sequence[tuple[GaussianSplats, str]],
-    made: Sequence[tuple[GaussianSplats, str]],
+    references: ObjectSet,
+    made: ObjectSet,
     features: nn.Module | int | None,
     image_size: int,
     *,
@@ -80,9 +87,12 @@ def set_scores(
 ) -> dict[str, Any]:
     """How a set of objects is distributed beside another.
 
+    Both sets are gone through twice, first for their points and then for their views, and no object is held longer
+    than that takes.
+
     Args:
-        references: objects in the box of side 1 around the origin, each with its render mode.
-        made: the same.
+        references: what is compared with.
+        made: what is compared.
         features: of images, as :func:`~diffgs_diffusers.evaluation.image_distributions.image_distance` takes them;
             None leaves FID and KID out.
         image_size: pixels of the renders for them.
@@ -105,10 +115,10 @@ def set_scores(
     scores |= {"compared": shapes.pop("count"), **shapes}
     if features is not None:
         views, others = (
-            torch.cat([_views(splats, image_size, mode) for splats, mode in objects])
-            for objects in (made, references)
+            (_views(splats, image_size, mode) for splats, mode in objects) for objects in (made, references)
         )
-        distance = image_distance(views, others, features, force=force)
+        counts = NUM_VIEWS * len(made), NUM_VIEWS * len(references)
+        distance = streamed_image_distance(views, others, counts, features, force=force)
         scores |= {"fid": distance.fid, "kid": distance.kid, "kid_std": distance.kid_std}
         scores |= {"num_reference_images": distance.num_others, "num_generated_images": distance.num_images}
     return scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -56,15 +57,28 @@ class VisionFeatures(nn.Module):
         return self.image_encoder(pixels).last_hidden_state.mean(dim=1).float()
 
 
-@torch.no_grad()
 def image_distance(
     images: Tensor, others: Tensor, features: nn.Module | int, *, force: bool = False
 ) -> ImageDistance:
-    """Distances between two sets of images.
+    """Distances between two sets of images [N, H, W, 3] and [M, H, W, 3], as :func:`streamed_image_distance`."""
+    return streamed_image_distance([images], [others], (len(images), len(others)), features, force=force)
+
+
+@torch.no_grad()
+def streamed_image_distance(
+    images: Iterable[Tensor],
+    others: Iterable[Tensor],
+    counts: tuple[int, int],
+    features: nn.Module | int,
+    *,
+    force: bool = False,
+) -> ImageDistance:
+    """Distances between two sets of images that come some at a time; their features alone are kept.
 
     Args:
-        images: [N, H, W, 3] in [0, 1].
-        others: [M, H, W, 3].
+        images: parts [n, H, W, 3], in [0, 1], of the first set.
+        others: those of the second.
+        counts: N and M, how many images the sets have in all.
         features: a module of images [B, 3, H, W] in [0, 1] to [B, D] with an attribute ``num_features``; or 2048
             for the Inception network that the figures of papers are of, whose weights torch-fidelity downloads.
         force: measure sets of fewer than 100 images, whose figures mean little.
@@ -73,7 +87,6 @@ def image_distance(
         ValueError: for sets that are too small.
         ImportError: if torchmetrics is not installed (the extra ``eval``).
     """
-    counts = len(images), len(others)
     if min(counts) < 2 or (min(counts) < LEAST_IMAGES and not force):
         raise ValueError(
             f"FID and KID of {counts[0]} and {counts[1]} images mean little: take at least {LEAST_IMAGES} of each"
@@ -86,9 +99,19 @@ def image_distance(
         kernel = import_module("torchmetrics.image.kid").KernelInceptionDistance(
             **options, subsets=KID_SUBSETS, subset_size=max(2, min(counts) // 2)
         )
-    for metric in (frechet, kernel):
-        for group, real in ((images, False), (others, True)):
-            for batch in group.split(_BATCH):
+    for group, real in ((images, False), (others, True)):
+        for batch in _batches(group):
+            for metric in (frechet, kernel):
                 metric.update(batch.movedim(-1, 1), real=real)
     kid, kid_std = kernel.compute()
     return ImageDistance(float(frechet.compute()), float(kid), float(kid_std), *counts)
+
+
+def _batches(parts: Iterable[Tensor]) -> Iterator[Tensor]:
+    """All rows in batches of one size, except for the last: the sums over them do not depend on the parts."""
+    rest: Tensor | None = None
+    for part in parts:
+        *whole, rest = (part if rest is None else torch.cat([rest, part])).split(_BATCH)
+        yield from whole
+    if rest is not None:
+        yield rest

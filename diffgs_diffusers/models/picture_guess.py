@@ -41,13 +41,18 @@ class PictureGuess(nn.Module):
         pooled = torch.cat([states[:, 0], states[:, 1:].mean(dim=1)], dim=1)
         return self.basis(self.components(pooled)).unflatten(1, (-1, self.channels))
 
-    def latents(self, states: Tensor, patch_size: int) -> Tensor:
-        """The guess as latents [B, C, L]."""
-        return unpatchify(self.guess(states).transpose(1, 2), patch_size)
+    @staticmethod
+    def latents(guess: Tensor, patch_size: int) -> Tensor:
+        """A guess [B, num_positions, channels] as latents [B, C, L]."""
+        return unpatchify(guess.transpose(1, 2), patch_size)
+
+    def places(self, guess: Tensor) -> Tensor:
+        """States [B, num_positions, cross_attention_dim] that tell a guess [B, num_positions, channels]."""
+        return self.proj_out(guess)
 
     def forward(self, states: Tensor) -> Tensor:
-        """States [B, num_positions, cross_attention_dim] of the positions."""
-        return self.proj_out(self.guess(states))
+        """States [B, num_positions, cross_attention_dim] of the positions, from those of :meth:`guess`."""
+        return self.places(self.guess(states))
 
     @torch.no_grad()
     def span_(self, patches: Tensor) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..cameras import Cameras, orbit_cameras
-from ..extraction import EmptySurfaceError, ExtractionConfig, extract_gaussians
+from ..extraction import EmptySurfaceError, extract_gaussians
+from ..extraction_settings import ExtractionConfig
 from ..functional.pictures import centered_renders
 from ..gaussians import GaussianSplats
 from ..models.base_vae import BaseGaussianVAE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +11,35 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The texts of a call, or states in their place, named as the arguments of :meth:`DiffGSPipeline.__call__`."""
+
+    prompt: str | list[str] | None
+    negative_prompt: str | list[str] | None
+    prompt_embeds: Tensor | None
+    prompt_attention_mask: Tensor | None
+    negative_prompt_embeds: Tensor | None
+    negative_prompt_attention_mask: Tensor | None
+
+    @property
+    def are_given(self) -> bool:
+        """Whether there is something to lead to."""
+        return self.prompt is not None or self.prompt_embeds is not None
+
+    @property
+    def count(self) -> int:
+        """P, the number of prompts; 1 for none."""
+        if self.prompt_embeds is not None:
+            return len(self.prompt_embeds)
+        return len(self.prompt) if isinstance(self.prompt, list) else 1
+
+    def for_each(self, count: int) -> Prompts:
+        """With a single prompt ``count`` times; what guidance leads away from follows its number by itself."""
+        names = ("prompt", "prompt_embeds", "prompt_attention_mask")
+        return replace(self, **{name: one_for_each(getattr(self, name), count) for name in names})
 
 
 def encode_texts(

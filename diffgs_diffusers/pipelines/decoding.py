@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..extraction import EmptySurfaceError, ExtractionConfig
+from ..extraction import EmptySurfaceError
+from ..extraction_settings import ExtractionConfig, OriginalExtractionConfig
 from ..gaussians import GaussianSplats
 from ..models.base_vae import BaseGaussianVAE
-from ..original_extraction import OriginalExtractionConfig, extract
+from ..original_extraction import extract
 from .choice import most_alike
 from .completion import complete
 
@@ -28,6 +29,13 @@ def object_generators(generator: Generators, count: int) -> list[torch.Generator
         for source in sources
     ]
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+
+def candidate_generators(generator: Generators, num_candidates: int) -> Generators:
+    """Those of the candidates: the one of all objects, or each object's own for all of its candidates."""
+    if not isinstance(generator, list):
+        return generator
+    return [source for source in generator for _ in range(num_candidates)]
 
 
 def decode_objects(

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..extraction_settings import OriginalExtractionConfig, find_extraction
 from ..models.base_vae import BaseGaussianVAE
 from ..models.kinds import Denoiser, is_conditional
-from ..original_extraction import OriginalExtractionConfig, find_extraction
+from .conditioning import Prompts
 from .context import Context
 
 OUTPUT_TYPES = ("gaussians", "np", "pt", "latent")
@@ -72,31 +73,25 @@ def check_texts(name: str, texts: Any) -> None:
             raise TypeError(f"`{name}[{index}]` must be a text, got {type(text).__name__}.")
 
 
-def check_prompts(
-    prompt: Any,
-    negative_prompt: Any,
-    prompt_embeds: Any,
-    negative_prompt_embeds: Any,
-    num_objects: int | None,
-    has_context: bool = False,
-) -> None:
+def check_prompts(prompts: Prompts, num_objects: int | None, has_context: bool = False) -> None:
     """Prompts are texts, none is given twice, and what goes with them is there and of their number.
 
     Args:
+        prompts: as they were given.
+        num_objects: of an unconditional batch.
         has_context: whether there is another condition than a prompt.
 
     Raises:
         TypeError, ValueError: naming the argument and what is wrong.
     """
-    pairs = {"prompt": (prompt, prompt_embeds), "negative_prompt": (negative_prompt, negative_prompt_embeds)}
-    for name, (texts, embeds) in pairs.items():
+    negatives = prompts.negative_prompt_embeds if prompts.negative_prompt is None else prompts.negative_prompt
+    for name in ("prompt", "negative_prompt"):
+        texts = getattr(prompts, name)
         if texts is not None:
             check_texts(name, texts)
-            if embeds is not None:
+            if getattr(prompts, f"{name}_embeds") is not None:
                 raise ValueError(f"Pass `{name}` or `{name}_embeds`, not both.")
-    negatives = negative_prompt if negative_prompt is not None else negative_prompt_embeds
-    has_prompt = prompt is not None or prompt_embeds is not None
-    if not has_prompt and not has_context:
+    if not prompts.are_given and not has_context:
         if negatives is not None:
             raise ValueError(
                 "`negative_prompt` is what guidance leads away from: it needs a `prompt`, or another condition, to "
@@ -104,8 +99,8 @@ def check_prompts(
             )
     elif num_objects is not None:
         raise ValueError("`num_objects` counts unconditional objects: with a prompt use `num_objects_per_prompt`.")
-    count = num_prompts(prompt, prompt_embeds)
-    if has_prompt and negatives is not None and not isinstance(negatives, str) and len(negatives) != count:
+    count = prompts.count
+    if prompts.are_given and negatives is not None and not isinstance(negatives, str) and len(negatives) != count:
         raise ValueError(
             f"There are {len(negatives)} negative prompts for {count} of `prompt`: pass one for each, or one text."
         )
@@ -185,13 +180,6 @@ def check_conditional(unet: Denoiser) -> None:
             f"This pipeline takes no `prompt`: its denoiser, a {type(unet).__name__}, takes no conditions. "
             "Leave it out, or load a checkpoint that takes one."
         )
-
-
-def num_prompts(prompt: str | list[str] | None, prompt_embeds: Tensor | None) -> int:
-    """P, the number of prompts; 1 for none."""
-    if prompt_embeds is not None:
-        return len(prompt_embeds)
-    return len(prompt) if isinstance(prompt, list) else 1
 
 
 def check_embeds(name: str, embeds: Tensor | None, mask: Tensor | None, width: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -10,17 +11,39 @@ from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from ..extraction_settings import check_count, find_extraction
 from ..gaussians import GaussianSplats
-from ..original_extraction import check_count, find_extraction
 from . import inputs
 from .context import read_objects
-from .decoding import Extraction, Generators
+from .decoding import Extraction, Generators, complete_objects, decode_objects, object_generators
 from .pipeline_output import DiffGSPipelineOutput
 from .variation import encode_start, slerp
 
 
 class LatentSpaceMixin(DiffusionPipeline):
-    """Objects encoded, decoded and mixed by a pipeline that has a ``vae``, a ``unet`` and ``decode_latents``."""
+    """Objects encoded, decoded and mixed by a pipeline that has a ``vae`` and a ``unet``."""
+
+    def decode_latents(
+        self,
+        latents: Tensor,
+        num_gaussians: int,
+        generator: Generators = None,
+        parts: Sequence[GaussianSplats] = (),
+        extraction: Extraction = "even",
+    ) -> list[GaussianSplats]:
+        """Objects of ``num_gaussians`` Gaussians each from normalised latents [B, C, L].
+
+        Args:
+            latents: of B objects.
+            num_gaussians: N.
+            generator: one, or one per object.
+            parts: partial objects to begin with, P of them for B / P objects each; none if empty.
+            extraction: as in :meth:`DiffGSPipeline.__call__`; what is added to parts is always spread evenly.
+        """
+        generators = object_generators(generator, len(latents))
+        if parts:
+            return complete_objects(self.vae, latents, num_gaussians, generators, parts)
+        return decode_objects(self.vae, latents, num_gaussians, generators, find_extraction(extraction))
 
     @torch.no_grad()
     def encode_objects(self, gaussians: Any) -> Tensor:

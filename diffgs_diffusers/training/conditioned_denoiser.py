@@ -84,9 +84,8 @@ class ConditionedDenoiser(nn.Module):
             states = texts if self.text_encoder is None else self.text_encoder(texts).last_hidden_state
             found.append(Condition.of_type(states, 0, mask))
         if "pixels" in context:
-            seen = self._states_of_pictures(context["pixels"])
-            found.append(self._pictures(seen, context["view_rows"], len(sample)))
-            guess = self._guess(seen)
+            pictures, guess = self._pictures(context["pixels"], context["view_rows"], len(sample))
+            found.append(pictures)
         if "features" in context:
             found.append(self._places(context, len(sample)))
         if not found:
@@ -97,24 +96,20 @@ class ConditionedDenoiser(nn.Module):
         told = (condition.states, condition.mask, condition.type_ids, condition.aligned)
         return ConditionedDenoiserOutput(self.unet(sample, timestep, *told).sample, guess)
 
-    def _states_of_pictures(self, pixels: Tensor) -> Tensor:
-        assert self.image_encoder is not None
-        return self.image_encoder(pixels).last_hidden_state
-
-    def _pictures(self, states: Tensor, rows: Tensor, batch_size: int) -> Condition:
-        assert self.condition_encoder is not None
+    def _pictures(self, pixels: Tensor, rows: Tensor, batch_size: int) -> tuple[Condition, Tensor | None]:
+        """What the pictures of some rows say, and the latents [I, C, L] guessed from them, if any are."""
+        assert self.image_encoder is not None and self.condition_encoder is not None
+        states = self.image_encoder(pixels).last_hidden_state
         tokens = _spread(self.condition_encoder.project_images(states), rows, batch_size)
         mask = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=states.device)
         mask[rows] = True
         type_id = list(self.unet.config.condition_types).index("image")
-        places = self.condition_encoder.places_of_images(states)
-        aligned = None if places is None else _spread(places, rows, batch_size)
-        return replace(Condition.of_type(tokens, type_id, mask), aligned=aligned)
-
-    def _guess(self, states: Tensor) -> Tensor | None:
-        assert self.condition_encoder is not None
-        guess = self.condition_encoder.picture_guess
-        return None if guess is None else guess.latents(states, self.unet.config.patch_size)
+        condition, guesser = Condition.of_type(tokens, type_id, mask), self.condition_encoder.picture_guess
+        if guesser is None:
+            return condition, None
+        guess = guesser.guess(states.to(self.condition_encoder.dtype))
+        aligned = _spread(guesser.places(guess), rows, batch_size)
+        return replace(condition, aligned=aligned), guesser.latents(guess, self.unet.config.patch_size)
 
     def _places(self, context: Mapping[str, Tensor], batch_size: int) -> Condition:
         assert self.condition_encoder is not None

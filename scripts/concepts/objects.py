@@ -12,7 +12,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from diffgs_diffusers import DiffGSPipeline, orbit_cameras
-from diffgs_diffusers.extraction import EmptySurfaceError, ExtractionConfig
+from diffgs_diffusers.extraction import EmptySurfaceError
+from diffgs_diffusers.extraction_settings import ExtractionConfig
 from diffgs_diffusers.functional.gaupf import core_distances, probability_targets
 from diffgs_diffusers.functional.image_metrics import psnr
 from diffgs_diffusers.functional.octree import Cells, surface_cells

@@ -10,7 +10,7 @@ from benchmarks.baselines.original_functions import TRUNCATION, make_original_fu
 from benchmarks.flops import count_flops
 from benchmarks.quality import chamfer_distance, dense_surface, distance_to, mean_probability
 from diffgs_diffusers.extraction import extract_gaussians
-from diffgs_diffusers.original_extraction import OriginalExtractionConfig
+from diffgs_diffusers.extraction_settings import OriginalExtractionConfig
 
 RADIUS = 0.4
 SMALL = OriginalExtractionConfig(splits=(8, 4, 4))

@@ -18,6 +18,7 @@ from diffgs_diffusers import DiffGSPipeline, GaussianSplats, __version__
 from diffgs_diffusers.cli import main
 from diffgs_diffusers.cli.paths import output_paths
 from diffgs_diffusers.extraction import EmptySurfaceError
+from diffgs_diffusers.extraction_settings import EXTRACTIONS, OriginalExtractionConfig
 from diffgs_diffusers.io import load_splats, read_rasterize_mode, save_splats
 from tests.factories import random_splats
 
@@ -105,6 +106,23 @@ def test_the_options_reach_the_pipeline(model: Path, tmp_path: Path) -> None:
     assert len(set(contents)) == len(options)
 
 
+def test_gaussians_are_found_the_way_that_was_asked_for(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "original" in EXTRACTIONS
+    quick = OriginalExtractionConfig(splits=(8, 2), opacity=0.75)  # the released numbers take minutes
+    monkeypatch.setitem(EXTRACTIONS, "original", quick)
+    shared = ["generate", "a red chair", "--model", str(model), "--no-sheet", *QUICK]
+    assert main([*shared, "-o", str(tmp_path / "default.ply")]) == 0
+    for name in EXTRACTIONS:
+        assert main([*shared, "--extraction", name, "-o", str(tmp_path / f"{name}.ply")]) == 0
+    assert (tmp_path / "even.ply").read_bytes() == (tmp_path / "default.ply").read_bytes()
+    original = load_splats(tmp_path / "original.ply")
+    torch.testing.assert_close(original.opacities, torch.full((32,), quick.opacity))
+    cells = original.means[:16] / (2 * quick.half_side / 16)  # their middles, before the copies
+    torch.testing.assert_close(cells - cells.floor(), torch.full((16, 3), 0.5), atol=1e-4, rtol=0)
+
+
 def test_without_o_objects_are_named_after_their_prompts(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +158,8 @@ def test_names_of_outputs(output: str | None, prompts: list[str], count: int, na
         (["generate", "a", "--count", "-1"], "--count: must be at least 1, got -1"),
         (["generate", "a", "--steps", "0"], "--steps: must be at least 1, got 0"),
         (["generate", "a", "--guidance", "nan"], "--guidance: must be between"),
+        (["generate", "a", "--extraction", "odd"], "--extraction: invalid choice: 'odd'"),
+        (["generate", "a", "--extraction", "original", "--num-gaussians", "17196673"], "at most 17196672"),
         (["generate", "a", "--seed", "-1"], "--seed: must be at least 0"),
         (["generate", "a", "b", "--seed", str(2**63 - 1)], "too large for 2 objects"),
         (["generate", "a", "-o", "a.obj"], "the suffix must be one of .ply"),

@@ -174,6 +174,7 @@ def make_bad_inputs() -> None:
         (["--gaussians", "half.ply", "-o", "half.ply"], "output half.ply: is an input too"),
         (["--gaussians", "empty.ply"], "empty.ply: holds no Gaussians"),
         (["--count", "2"], "PROMPT"),
+        (["--partial", "half.ply", "--extraction", "original"], "--extraction original: cannot begin with"),
         (["--partial", "half.ply", "--points", "cloud.npy"], "--points: not allowed with argument --partial"),
         (["a", "--discard-input"], "--discard-input: there is no --partial"),
         (["--points", "cloud.npy", "--discard-input"], "--discard-input: there is no --partial"),

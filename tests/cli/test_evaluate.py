@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from diffgs_diffusers.cli import main
-from diffgs_diffusers.io import save_splats
+from diffgs_diffusers import GaussianSplats
+from diffgs_diffusers.cli import evaluate, main
+from diffgs_diffusers.io import load_splats, save_splats
 from tests.factories import sphere_splats
 
 
@@ -45,6 +47,23 @@ def test_folders_are_compared_as_sets(splats: Path, model: Path, capsys: pytest.
     assert abs(row["fid"]) < 1e-3
     assert main(["evaluate", "many", "small", "--force", "--features", "none"]) == 0
     assert "| small | 13 | 2 | 2 |" in capsys.readouterr().out
+
+
+def test_objects_of_a_folder_are_let_go_one_by_one(
+    splats: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects, alive = [], []
+
+    def load(path: Path) -> GaussianSplats:
+        found = load_splats(path)
+        objects.append(weakref.ref(found))
+        alive.append(sum(one() is not None for one in objects))
+        return found
+
+    monkeypatch.setattr(evaluate, "load_splats", load)
+    assert main(["evaluate", "many", "many", "--model", str(model)]) == 0
+    assert len(objects) == 2 * 2 * 13  # points and views of both sets
+    assert max(alive) <= 2  # one being read while the one before is still at hand
 
 
 def test_folders_are_compared_file_by_file(splats: Path, capsys: pytest.CaptureFixture[str]) -> None:

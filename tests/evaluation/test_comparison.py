@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from diffgs_diffusers.evaluation.comparison import LEAST_OBJECTS, check_place, pair_scores, set_scores
+from diffgs_diffusers.evaluation.image_distributions import image_distance
+from diffgs_diffusers.evaluation.views import evaluation_cameras
 from tests.factories import sphere_splats
 
 MODE = "antialiased"
@@ -49,6 +51,21 @@ def test_sets_of_the_same_objects_differ_by_nothing() -> None:
     assert (scores["coverage"], scores["mmd"], scores["one_nna"]) == (1.0, 0.0, 0.0)
     assert scores["fid"] == pytest.approx(0.0, abs=1e-4)
     assert (scores["num_reference_images"], scores["num_generated_images"]) == (104, 104)
+
+
+def test_views_are_compared_as_if_all_were_there_at_once() -> None:
+    references, made = spheres(10), spheres(9, 0.3)
+    torch.manual_seed(0)  # of KID's subsets
+    scores = set_scores(references, made, MeanColor(), 16, force=True)
+    cameras, white = evaluation_cameras(16), (1.0, 1.0, 1.0)
+    views = (
+        torch.cat([splats.render(cameras, background=white)[..., :3].clamp(0, 1) for splats, _ in objects])
+        for objects in (made, references)
+    )
+    torch.manual_seed(0)
+    whole = image_distance(*views, MeanColor(), force=True)
+    assert (scores["fid"], scores["kid"], scores["kid_std"]) == (whole.fid, whole.kid, whole.kid_std)
+    assert whole.fid > 1e-3
 
 
 def test_small_sets_are_refused_unless_forced() -> None:

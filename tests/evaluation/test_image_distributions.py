@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffgs_diffusers.evaluation.image_distributions import VisionFeatures, image_distance
+from diffgs_diffusers.evaluation.image_distributions import (
+    VisionFeatures,
+    image_distance,
+    streamed_image_distance,
+)
 from tests.tiny_models import tiny_image_models
 
 
@@ -39,6 +43,22 @@ def test_kid_is_about_zero_for_one_distribution_and_grows_with_the_distance() ->
     assert abs(same.kid) < 3 * same.kid_std + 1e-4
     assert abs(same.kid) < near.kid < far.kid
     assert near.kid > 3 * near.kid_std
+
+
+def test_images_may_come_some_at_a_time() -> None:
+    """However many come at once, the features see the same batches, of a bounded size."""
+    sizes, results = [], []
+    features = CornerColors()
+    features.register_forward_hook(lambda _, args, __: sizes.append(len(args[0])))
+    first, second = images(150, 0.5), images(128, 0.6, seed=1)
+    for parts in ((1, 200), (150, 64), (7, 3), (100, 65)):
+        torch.manual_seed(0)  # of KID's subsets
+        given = (iter(one.split(size)) for one, size in zip((first, second), parts))
+        results.append(streamed_image_distance(*given, (150, 128), features))
+    torch.manual_seed(0)
+    assert results == [image_distance(first, second, features)] * 4
+    batches = [64, 64, 22, 64, 64]
+    assert sizes == [size for size in batches for _ in range(2)] * 5  # of FID and of KID
 
 
 def test_features_of_the_vision_model_are_its_mean_states() -> None:

@@ -12,8 +12,8 @@ from diffusers.schedulers import scheduling_ddpm
 from diffgs_diffusers import DiffGSPipeline, GaussianSplats, OriginalDDPMScheduler, OriginalGaussianVAE
 from diffgs_diffusers.conversion import convert_checkpoint
 from diffgs_diffusers.extraction import extract_gaussians, reconstruct_gaussians
+from diffgs_diffusers.extraction_settings import OriginalExtractionConfig
 from diffgs_diffusers.functional.spherical_harmonics import num_sh_bases
-from diffgs_diffusers.original_extraction import OriginalExtractionConfig
 from tests.factories import sphere_splats
 from tests.original_checkpoints import SIZES, STAGE_1_SIZES, values, write_checkpoint
 

@@ -21,7 +21,7 @@ def test_it_says_nothing_of_places_until_it_is_trained():
 
 def test_latents_are_the_patches_in_their_order():
     model, states = guess(), torch.randn(2, 4, 6)
-    latents = model.latents(states, 4)
+    latents = model.latents(model.guess(states), 4)
     assert latents.shape == (2, 2, 20)
     torch.testing.assert_close(patchify(latents, 4).transpose(1, 2), model.guess(states))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from PIL import Image
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from diffgs_diffusers.training.conditioned_denoiser import (
     context_of,
     with_aligned_condition,
 )
+from diffgs_diffusers.training.objectives_diffusion import diffusion_loss
 from tests.factories import random_splats, sphere_splats
 from tests.tiny_models import (
     CAPTIONS,
@@ -115,11 +118,47 @@ def test_each_row_is_told_its_own_things_and_nothing_else(model, told):
 @torch.no_grad()
 def test_what_pictures_let_guess_is_returned(model, told):
     seen = model.image_encoder(told["context"]["pixels"]).last_hidden_state
-    expected = model.condition_encoder.picture_guess.latents(seen, 1)
+    guesser = model.condition_encoder.picture_guess
+    expected = guesser.latents(guesser.guess(seen), 1)
     assert expected.shape == (2, CHANNELS, LENGTH)
     torch.testing.assert_close(model(**told).guess, expected)
     context = {name: value for name, value in told["context"].items() if name != "pixels"}
     assert model(**told | {"context": context}).guess is None
+
+
+class GuessingTwice(ConditionedDenoiser):
+    """Makes the guess anew for the places and for the latents."""
+
+    def _pictures(self, pixels, rows, batch_size):
+        condition, _ = super()._pictures(pixels, rows, batch_size)
+        encoder, seen = self.condition_encoder, self.image_encoder(pixels).last_hidden_state
+        places = encoder.places_of_images(seen)
+        aligned = places.new_zeros(batch_size, *places.shape[1:]).index_copy(0, rows, places)
+        return replace(condition, aligned=aligned), encoder.picture_guess.latents(
+            encoder.picture_guess.guess(seen), self.unet.config.patch_size
+        )
+
+
+def test_the_guess_is_made_once_and_the_loss_is_that_of_two(model, told):
+    calls, results = [], []
+    model.condition_encoder.picture_guess.components.register_forward_hook(lambda *_: calls.append(1))
+    latents = torch.randn(5, CHANNELS, LENGTH, generator=torch.Generator().manual_seed(3))
+    given = (latents, told["sample"], told["timestep"], told["texts"], told["mask"], None, told["context"], 0.3)
+    children = (model.unet, model.text_encoder, model.image_encoder, model.condition_encoder)
+    for denoiser in (model, GuessingTwice(*children)):
+        model.zero_grad()
+        calls.clear()
+        terms = diffusion_loss(denoiser, DDPMScheduler(prediction_type="v_prediction"), *given)
+        terms["loss"].backward()
+        results.append(
+            (len(calls), terms, [value.grad.clone() for value in children[3].picture_guess.parameters()])
+        )
+    (once, terms, gradients), (more, expected, others) = results
+    assert (once, more) == (1, 3)
+    assert terms.keys() == expected.keys() == {"loss", "mse", "guess_mse"}
+    assert all(torch.equal(terms[name], expected[name]) for name in terms)
+    for gradient, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(gradient, other)
 
 
 @torch.no_grad()

@@ -1,0 +1,109 @@
+"""How Gaussians are found: settings and their names. ``extraction`` and ``original_extraction`` follow them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ExtractionConfig:
+    """How surface is searched for.
+
+    Args:
+        start_resolution: cells along a side at the octree's first level.
+        octree_depth: how often they are halved.
+        threshold: least GauPF of a point that counts as surface.
+        refinement_steps: moves uphill per candidate; many gather points on bumps of a decoded GauPF.
+        oversampling: candidates per Gaussian asked for; more give a more even spread at the cost of the search.
+        chunk_size: points evaluated at once: so few that a layer finds the values of the one before in the cache.
+        min_candidates: candidates at least, so that small counts see all parts of the object.
+        finest_spacing: in cells of the planes. The functions say nothing finer than a cell, so smaller Gaussians
+            only draw where the surface is half a pixel off. Points that lie closer together are drawn as large as
+            this spacing asks for, twice their own size at most, and share the opacity that one of them would have.
+            0 for none.
+        relative_scale: of GauTF's scales. Below 1, as the points do not lie on the surface but fill a thin layer
+            around it, in which several cover each other; much smaller ones leave it open where it is a single one.
+    """
+
+    start_resolution: int = 32
+    octree_depth: int = 1
+    threshold: float = 0.75
+    refinement_steps: int = 4
+    oversampling: float = 1.25
+    chunk_size: int = 4096
+    min_candidates: int = 32768
+    finest_spacing: float = 0.5
+    relative_scale: float = 0.95
+
+
+@dataclass(frozen=True)
+class OriginalExtractionConfig:
+    """The original's numbers.
+
+    Args:
+        half_side: of the cube that is searched.
+        splits: cells that a cell's side becomes, level by level.
+        keep_share: of a level's cells that are split further.
+        refinement_steps: of the copies.
+        step: length of one, in each coordinate.
+        reach: most that a copy is moved in each coordinate.
+        batch_size: points asked at once; the original's 2^20 take 12 to 15 GB.
+        opacity: of every Gaussian.
+        scale_exponent: scales are raised to it: scales of about 0.001, which 100,000 Gaussians were fitted with,
+            become twice as large at 0.9.
+    """
+
+    half_side: float = 1.0
+    splits: tuple[int, ...] = (16, 4, 4, 4)
+    keep_share: float = 0.2
+    refinement_steps: int = 20
+    step: float = 1e-5
+    reach: float = 1e-3
+    batch_size: int = 2**17
+    opacity: float = 0.95
+    scale_exponent: float = 0.9
+
+    @property
+    def num_cells(self) -> int:
+        """Cells of the last level."""
+        cells = 1
+        for level, splits in enumerate(self.splits):
+            cells = (self.num_kept(cells) if level else 1) * splits**3
+        return cells
+
+    def num_kept(self, cells: int) -> int:
+        """How many of a level's cells are split further."""
+        return cells - int((1 - self.keep_share) * cells)
+
+
+EXTRACTIONS: dict[str, ExtractionConfig | OriginalExtractionConfig] = {
+    "even": ExtractionConfig(),
+    "original": OriginalExtractionConfig(),
+}
+
+
+def find_extraction(
+    extraction: str | ExtractionConfig | OriginalExtractionConfig,
+) -> ExtractionConfig | OriginalExtractionConfig:
+    """The settings of a name of ``EXTRACTIONS``, or those given.
+
+    Raises:
+        TypeError, ValueError: naming what is known.
+    """
+    known = f"one of {', '.join(EXTRACTIONS)}, an ExtractionConfig or an OriginalExtractionConfig"
+    if isinstance(extraction, ExtractionConfig | OriginalExtractionConfig):
+        return extraction
+    if not isinstance(extraction, str):
+        raise TypeError(f"`extraction` must be {known}, got {type(extraction).__name__}.")
+    if extraction not in EXTRACTIONS:
+        raise ValueError(f"`extraction` must be {known}, got {extraction!r}.")
+    return EXTRACTIONS[extraction]
+
+
+def check_count(num_gaussians: int, config: ExtractionConfig | OriginalExtractionConfig) -> None:
+    """Raises ValueError if the original's octree has too few cells for so many Gaussians."""
+    if isinstance(config, OriginalExtractionConfig) and num_gaussians > 2 * config.num_cells:
+        raise ValueError(
+            f"`num_gaussians` must be at most {2 * config.num_cells}, twice the octree's last cells, got "
+            f"{num_gaussians}."
+        )
