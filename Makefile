@@ -41,17 +41,21 @@ ci:  ## what CI does, in a fresh virtual environment
 data:  ## meshes in SOURCE to a dataset in DATA
 	python training/prepare_data.py --source $(SOURCE) --output_dir $(DATA) --num_processes $(PROCESSES)
 
-train: train-vae train-clip latents train-pictures train-ldm  ## all training steps in order; each goes on where it was stopped
+train: train-vae train-sharing train-clip latents train-pictures train-ldm  ## all training steps in order; each goes on where it was stopped
 
 train-vae:  ## the Gaussian VAE
 	$(LAUNCH) training/train_vae.py --train_data_dir $(DATA) --output_dir $(RUNS)/vae --use_ema \
 		--resume_from_checkpoint latest
 
+train-sharing:  ## how its Gaussians share opacity where they are crowded
+	$(LAUNCH) training/train_sharing.py --pretrained_model_name_or_path $(RUNS)/vae/vae --train_data_dir $(DATA) \
+		--output_dir $(RUNS)/sharing --resume_from_checkpoint latest
+
 train-clip:  ## the small CLIP on renders and captions
 	$(LAUNCH) training/train_clip.py --train_data_dir $(DATA) --output_dir $(RUNS)/clip --resume_from_checkpoint latest
 
 latents:  ## what the VAE makes of the dataset
-	$(LAUNCH) training/encode_latents.py --pretrained_model_name_or_path $(RUNS)/vae/vae \
+	$(LAUNCH) training/encode_latents.py --pretrained_model_name_or_path $(RUNS)/sharing/vae \
 		--train_data_dir $(DATA) --output_dir $(RUNS)/latents --view_size 64
 
 train-pictures:  ## what the denoiser is told of pictures
@@ -59,7 +63,7 @@ train-pictures:  ## what the denoiser is told of pictures
 		--output_dir $(RUNS)/pictures --resume_from_checkpoint latest
 
 train-ldm:  ## the latent denoiser, and the whole pipeline
-	$(LAUNCH) training/train_ldm.py --pretrained_vae_model_name_or_path $(RUNS)/vae/vae \
+	$(LAUNCH) training/train_ldm.py --pretrained_vae_model_name_or_path $(RUNS)/sharing/vae \
 		--pretrained_model_name_or_path $(RUNS)/clip/clip --image_encoder $(RUNS)/pictures \
 		--pretrained_condition_encoder $(RUNS)/pictures/condition_encoder --object_data_dir $(DATA) \
 		--text_share 0.65 --image_share 0.35 --partial_share 0.17 --points_share 0.15 \

@@ -19,8 +19,8 @@ class ExtractionConfig:
         min_candidates: candidates at least, so that small counts see all parts of the object.
         finest_spacing: in cells of the planes. The functions say nothing finer than a cell, so smaller Gaussians
             only draw where the surface is half a pixel off. Points that lie closer together are drawn as large as
-            this spacing asks for, twice their own size at most, and share the opacity that one of them would have.
-            0 for none.
+            this spacing asks for, twice their own size at most, and share the opacity that one of them would have
+            (a VAE with a sharing head corrects both). 0 for none.
         relative_scale: of GauTF's scales. Below 1, as the points do not lie on the surface but fill a thin layer
             around it, in which several cover each other; much smaller ones leave it open where it is a single one.
     """

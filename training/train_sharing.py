@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="train the network that does not look at the planes alone; a second run then learns what they add",
     )
     group = parser.add_argument_group("samples")
-    group.add_argument("--counts", type=int, nargs="+", default=[50_000, 200_000], help="Gaussians of an object")
+    group.add_argument("--counts", type=int, nargs="+", default=[50_000, 200_000], help="one is drawn each time")
     group.add_argument(
         "--finest_spacing",
         type=float,

@@ -57,7 +57,7 @@ class CrowdedSets(torch.utils.data.Dataset):
     Args:
         objects: the fitted objects.
         vae: that they are extracted from.
-        counts: of Gaussians, one of which is drawn for each sample.
+        counts: of Gaussians, one of which is drawn for each sample; one that comes twice is drawn more often.
         folder: where extracted Gaussians are kept, for this VAE alone.
         size: pixels a side of the pictures.
     """
@@ -150,7 +150,7 @@ def validate_sharing(
     """Mean PSNR in dB of reconstructions with each count of Gaussians, from four sides on white."""
     cameras, config = orbit_cameras(4, size), ExtractionConfig(finest_spacing=model.finest_spacing)
     results = {}
-    for count in counts:
+    for count in dict.fromkeys(counts):
         values = []
         for splats in objects:
             target = splats.render(cameras, background=WHITE)[..., :3]
