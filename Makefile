@@ -6,7 +6,7 @@ PROCESSES ?= 2
 LAUNCH ?= accelerate launch
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test bench concepts examples ci wheel data train train-vae train-clip latents train-pictures train-ldm evaluate clean
+.PHONY: help install check format test bench concepts examples ci wheel data train train-sharing train-vae train-clip latents train-pictures train-ldm evaluate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
