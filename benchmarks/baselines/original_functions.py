@@ -23,7 +23,7 @@ BUMPS = 0.04  # length of a point's features beside its coordinates; with more, 
 
 
 class OriginalFunctions(nn.Module):
-    """Stands where extraction takes a VAE: heads, and the two numbers of the configuration that it reads.
+    """Stands where extraction takes a VAE: heads without a sharing head, and the two numbers that it reads.
 
     Args:
         plane_channels: C of the planes.
@@ -36,6 +36,7 @@ class OriginalFunctions(nn.Module):
         self.config = SimpleNamespace(padding=PADDING, truncation=TRUNCATION)
         self.plane_shape = (3, plane_channels, resolution, resolution)
         self.heads = OriginalFunctionHeads(plane_channels, width, padding=PADDING)
+        self.sharing = None
 
     def random_planes(self, seed: int = 0) -> Tensor:
         """[3, C, R, R] in (−1, 1), as tanh leaves them."""
