@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from .extraction_settings import ExtractionConfig
-from .functional.gaupf import local_spacing
 from .functional.octree import Cells, surface_cells
 from .functional.poisson_disk import progressive_poisson_disk
-from .functional.progressive import even_spacing
-from .functional.sharing import coarse_spacing, equal_sharing
+from .functional.sharing import equal_sharing
+from .functional.spacing import coarse_spacing, even_spacing, local_spacing
 from .gaussians import GaussianSplats
 from .models.base_vae import BaseGaussianVAE
 
@@ -80,13 +79,19 @@ def extract_gaussians(
         device=planes.device,
     )
     means = _surface_points(vae, planes, cells, num_gaussians, generator, config)
-    units = config.relative_scale * vae.heads.scale_units(even_spacing(means))
+    spacing = even_spacing(means)
+    units = config.relative_scale * vae.heads.scale_units(spacing)
     splats = gaussians_at(vae, planes[0], means, config.chunk_size, units)
-    return share_crowded(vae, planes[0], splats, config.finest_spacing, config.chunk_size)
+    return share_crowded(vae, planes[0], splats, spacing, config.finest_spacing, config.chunk_size)
 
 
 def share_crowded(
-    vae: BaseGaussianVAE, planes: Tensor, splats: GaussianSplats, finest_spacing: float, chunk_size: int = 4096
+    vae: BaseGaussianVAE,
+    planes: Tensor,
+    splats: GaussianSplats,
+    spacing: Tensor,
+    finest_spacing: float,
+    chunk_size: int = 4096,
 ) -> GaussianSplats:
     """Gaussians that lie closer together than their functions' finest detail, larger and sharing their opacity.
 
@@ -94,11 +99,12 @@ def share_crowded(
         vae: whose sharing head, if it has one, knows more than how close they lie.
         planes: [3, C, R, R] feature planes of the object.
         splats: as the functions describe them, in progressive order.
+        spacing: [N] of their centres, by :func:`~diffgs_diffusers.functional.spacing.even_spacing`, object units.
         finest_spacing: in cells of the planes, as in :class:`ExtractionConfig`.
         chunk_size: Gaussians evaluated at once.
     """
     cell = (1 + vae.config.padding) / planes.shape[-1]
-    spacing = even_spacing(splats.means) / cell
+    spacing = spacing / cell
     if not (spacing < finest_spacing).any():
         return splats
     if vae.sharing is None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffgs_diffusers.cameras import Cameras, orbit_cameras
 from diffgs_diffusers.data.refinement import RefinementSettings, ViewPyramid, fit_psnr, refine
-from diffgs_diffusers.functional.gaupf import local_spacing
+from diffgs_diffusers.functional.spacing import local_spacing
 from diffgs_diffusers.gaussians import GaussianSplats
 
 from ..baselines.torch_rasterizer import TorchScene, rasterize_tiles

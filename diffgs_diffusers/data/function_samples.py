@@ -9,14 +9,9 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ..functional.gaupf import (
-    QueryMix,
-    core_distances,
-    local_spacing,
-    probability_targets,
-    sample_queries,
-)
+from ..functional.gaupf import QueryMix, core_distances, probability_targets, sample_queries
 from ..functional.quaternions import quaternions_to_matrices
+from ..functional.spacing import local_spacing
 from ..gaussians import GaussianSplats
 from ..models.point_encoder import point_features
 from .augmentation import augment

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from .threads import run_ranges
 
-SPACING_NEIGHBOURS = 6  # a regular lattice on a surface has six neighbours at one spacing
-_QUERIES = 65536  # points asked about at once: an answer takes nine times the memory of its point
 _GRAIN = 2048  # queries worth a thread of their own
 
 
@@ -95,30 +93,3 @@ def core_distances(
 def probability_targets(distances: Tensor, truncation: float) -> Tensor:
     """GauPF values in [0, 1] of distances: truncated (λ) and mapped linearly (τ)."""
     return (1 - distances / truncation).clamp(min=0)
-
-
-def local_spacing(means: np.ndarray, at: np.ndarray | None = None, tree: cKDTree | None = None) -> np.ndarray:
-    """Distance between neighbouring centres around each point, in object units.
-
-    The root mean square distance to the six nearest neighbours: averaging over six keeps one coincident pair from
-    collapsing it.
-
-    Args:
-        means: [N, 3] all centres.
-        at: [M, 3] members of ``means`` to answer for; all of them by default.
-        tree: KD-tree over ``means``, if there is one.
-
-    Returns:
-        [M] float32, > 0.
-    """
-    tree = cKDTree(means) if tree is None else tree
-    at = means if at is None else at
-    spacing = np.ones(len(at), np.float32)
-    neighbours = min(SPACING_NEIGHBOURS + 1, len(means))
-    if neighbours == 1:
-        return spacing
-    for start in range(0, len(at), _QUERIES):
-        distances, _ = tree.query(at[start : start + _QUERIES], k=neighbours)
-        squares = (distances[:, 1:] ** 2).mean(axis=1)
-        spacing[start : start + _QUERIES] = np.sqrt(squares).clip(min=1e-6)
-    return spacing

@@ -35,11 +35,12 @@ def progressive_poisson_disk(points: np.ndarray, num_points: int) -> np.ndarray:
     index_type = np.int32 if len(points) < 2**31 else np.int64
     points = np.ascontiguousarray(points, np.float32)
     free, taken = np.arange(len(points), dtype=index_type), np.empty(num_points, index_type)
+    blockers = np.full(len(points), np.inf, np.float32)
     head = np.empty(1 << (2 * num_points - 1).bit_length(), index_type)
     following = np.empty(num_points, index_type)
     count, radius = 0, START_RADIUS
     while count < num_points and radius > 1e-6:
-        count, left = _kernel()(points, free, taken, count, radius, head, following)
+        count, left = _kernel()(points, free, taken, count, radius, blockers, head, following)
         free = free[:left]
         radius *= SHRINK
     missing = num_points - count  # only coincident points are left
@@ -56,10 +57,12 @@ def _kernel() -> Callable[..., Any]:
     return kernel(_dart_pass, fastmath=False)
 
 
-def _dart_pass(points, free, taken, count, radius, head, following):  # type: ignore[no-untyped-def]
+def _dart_pass(points, free, taken, count, radius, blockers, head, following):  # type: ignore[no-untyped-def]
     """One pass over the free points, which moves those still free to the front; counts of taken and free points.
 
-    ``head`` and ``following`` are a hash table of the taken points by grid cell, one list for each hash.
+    ``blockers`` holds the squared distance from each point to some taken one: until the radius falls below it, in
+    several passes, nobody need look around again. ``head`` and ``following`` are a hash table of the taken points by
+    grid cell, one list for each hash.
     """
     mask = head.shape[0] - 1
     head[:] = -1
@@ -75,7 +78,7 @@ def _dart_pass(points, free, taken, count, radius, head, following):  # type: ig
     left = 0
     for position in range(free.shape[0]):
         index = free[position]
-        if count == taken.shape[0]:
+        if count == taken.shape[0] or blockers[index] < radius2:
             free[left] = index
             left += 1
             continue
@@ -86,13 +89,17 @@ def _dart_pass(points, free, taken, count, radius, head, following):  # type: ig
             np.int64(np.floor(pz * inverse)),
         )
         near = False
-        for cell in range(27):
+        for turn in range(27):
+            cell = (turn + 13) % 27  # the point's own cell first: most blockers lie there
             cx, cy, cz = x + cell // 9 - 1, y + (cell // 3) % 3 - 1, z + cell % 3 - 1
             slot = head[((cx * 73856093) ^ (cy * 19349663) ^ (cz * 83492791)) & mask]
             while slot >= 0 and not near:
                 other = points[taken[slot]]
                 dx, dy, dz = other[0] - px, other[1] - py, other[2] - pz
-                near = dx * dx + dy * dy + dz * dz < radius2
+                distance2 = dx * dx + dy * dy + dz * dz
+                near = distance2 < radius2
+                if near:
+                    blockers[index] = distance2
                 slot = following[slot]
             if near:
                 break

@@ -5,17 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .gaupf import local_spacing
 from .sharing import SHARING
+from .spacing import even_spacing
 
-MOST_SPACING = 3.0  # times the median: on a thin line it is twice, beyond lies a stray point, to be drawn small
 _OPAQUE = 0.95  # what a Gaussian that shares its opacity with nobody has, about
-
-
-def even_spacing(means: Tensor) -> Tensor:
-    """[N] local spacing of centres [N, 3], that of stray ones kept within three times the median."""
-    spacing = torch.from_numpy(local_spacing(means.detach().cpu().numpy())).to(means)
-    return spacing.clamp(max=MOST_SPACING * spacing.median())
 
 
 def prefix_changes(means: Tensor, opacities: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -6,16 +6,12 @@ larger than their spacing asks for, and they share the opacity that one of them 
 
 from __future__ import annotations
 
-import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 # The exponent of the number of points that share an opacity. At 1, n Gaussians at one place absorb about as much as
 # one would; a little more, as the points fill a layer in which more of them find a place.
 SHARING = 1.1
 MOST_WIDENING = 2.0  # times a Gaussian's own size: on a thin rod, wider ones would stand out on both sides
-_COARSE = 16  # one point in so many
-_NEIGHBOURS = 4
 
 
 def log_crowding(spacing: Tensor, finest: float, most: float) -> Tensor:
@@ -35,16 +31,3 @@ def equal_sharing(spacing: Tensor, finest: float) -> tuple[Tensor, Tensor]:
     """
     growth = log_crowding(spacing, finest, MOST_WIDENING)
     return growth, -2 * SHARING * growth
-
-
-def coarse_spacing(means: Tensor) -> Tensor:
-    """[N] distance from centres [N, 3] in progressive order to the fourth nearest of the first sixteenth.
-
-    Beside the local spacing it says what the points fill: it is about four times that on a surface, more along a
-    rod, less in a volume.
-    """
-    points = means.detach().cpu().numpy()
-    few = points[: max(len(points) // _COARSE, min(_NEIGHBOURS, len(points)))]
-    neighbours = min(_NEIGHBOURS, len(few))
-    distances, _ = cKDTree(few).query(points, k=[neighbours])
-    return torch.from_numpy(distances[:, 0]).to(means)

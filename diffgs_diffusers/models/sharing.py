@@ -60,7 +60,7 @@ class SharingHead(nn.Module):
         Args:
             features: [M, F] what the planes hold at each centre.
             spacing: [M] local spacing of the centres, in cells of the planes.
-            coarse: [M] as :func:`~diffgs_diffusers.functional.sharing.coarse_spacing` has it, in cells.
+            coarse: [M] as :func:`~diffgs_diffusers.functional.spacing.coarse_spacing` has it, in cells.
             scales: [M, 3] standard deviations before they change, in local spacings.
             opacities: [M] before they change, in [0, 1].
             finest: spacing below which centres are crowded, in cells.

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..extraction import extract_gaussians
-from ..functional.gaupf import local_spacing
+from ..functional.spacing import local_spacing
 from ..gaussians import GaussianSplats
 from ..models.base_vae import BaseGaussianVAE
 

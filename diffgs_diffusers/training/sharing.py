@@ -17,6 +17,7 @@ from ..data.dataset import GaussianObjectDataset
 from ..data.object_views import random_camera
 from ..extraction import ExtractionConfig, extract_gaussians, reconstruct_gaussians, share_crowded
 from ..functional.image_metrics import psnr
+from ..functional.spacing import even_spacing
 from ..gaussians import GaussianSplats
 from ..io import load_splats, save_splats
 from ..models import GaussianVAE
@@ -127,7 +128,8 @@ class SharingTrainee(nn.Module):
 
     def forward(self, sample: CrowdedSample) -> GaussianSplats:
         """The sample's Gaussians as they are drawn."""
-        return share_crowded(self.vae, sample.planes, sample.splats, self.finest_spacing)
+        spacing = even_spacing(sample.splats.means)
+        return share_crowded(self.vae, sample.planes, sample.splats, spacing, self.finest_spacing)
 
     def save_pretrained(self, folder: str) -> None:
         """The whole VAE."""

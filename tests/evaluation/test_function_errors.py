@@ -11,7 +11,7 @@ import torch
 from diffgs_diffusers import GaussianVAE
 from diffgs_diffusers.data.function_samples import FunctionSampling
 from diffgs_diffusers.evaluation.function_errors import FunctionErrors, function_errors, mean_errors
-from diffgs_diffusers.functional.gaupf import local_spacing
+from diffgs_diffusers.functional.spacing import local_spacing
 from tests.factories import sphere_splats
 from tests.tiny_models import QUICK_VAE_SIZES, tiny_vae
 

@@ -7,13 +7,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from diffgs_diffusers.functional.gaupf import (
-    QueryMix,
-    core_distances,
-    local_spacing,
-    probability_targets,
-    sample_queries,
-)
+from diffgs_diffusers.functional.gaupf import QueryMix, core_distances, probability_targets, sample_queries
 from diffgs_diffusers.functional.quaternions import quaternions_to_matrices
 from tests.factories import random_splats, sphere_splats
 
@@ -96,16 +90,3 @@ def test_queries_are_mixed_as_asked_and_stay_in_the_box():
     assert distance[:2000].max() < 0.02
     assert 0.02 < distance[2000:3000].std() + distance[2000:3000].mean() < 0.1
     assert distance[3000:].mean() > 0.1
-
-
-def test_spacing_of_a_lattice_is_its_period_times_the_mean_over_neighbours():
-    axis = np.arange(20) * 0.01
-    lattice = np.stack([*np.meshgrid(axis, axis), np.zeros((20, 20))], axis=-1).reshape(-1, 3)
-    inner = lattice[(lattice[:, :2] > 0.05).all(1) & (lattice[:, :2] < 0.14).all(1)]
-    # Six neighbours of a square lattice: four at one period and two at sqrt(2).
-    np.testing.assert_allclose(local_spacing(lattice, inner), 0.01 * np.sqrt((4 + 2 * 2) / 6), rtol=1e-5)
-
-
-def test_spacing_survives_tiny_sets():
-    assert local_spacing(np.zeros((1, 3))).shape == (1,)
-    assert (local_spacing(np.zeros((3, 3))) > 0).all()

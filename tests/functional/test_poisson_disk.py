@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from diffgs_diffusers.functional.poisson_disk import progressive_poisson_disk
+from diffgs_diffusers.functional.poisson_disk import SHRINK, START_RADIUS, progressive_poisson_disk
 
 
 def sphere_points(count: int) -> np.ndarray:
@@ -29,6 +29,19 @@ def test_every_prefix_is_even_and_covers():
         assert covering < 1.5 * ideal
         random_inside, random_covering = gaps(points[:count], points)
         assert random_inside < 0.3 * inside and random_covering > 1.3 * covering
+
+
+def test_order_is_that_of_darts_thrown_one_by_one():
+    points = sphere_points(600).astype(np.float32)
+    taken: list[int] = []
+    radius = START_RADIUS
+    while len(taken) < 200:
+        for index in range(len(points)):
+            gaps_squared = ((points[taken] - points[index]) ** 2).sum(axis=1)
+            if len(taken) < 200 and index not in taken and (gaps_squared >= radius**2).all():
+                taken.append(index)
+        radius *= SHRINK
+    assert progressive_poisson_disk(points, 200).tolist() == taken
 
 
 def test_deterministic():

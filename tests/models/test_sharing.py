@@ -9,6 +9,7 @@ import torch
 
 from diffgs_diffusers.extraction import ExtractionConfig, extract_gaussians, share_crowded
 from diffgs_diffusers.functional.sharing import equal_sharing
+from diffgs_diffusers.functional.spacing import even_spacing
 from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.models.sharing import SharingHead
 from tests.tiny_models import tiny_vae, vae_with_surface
@@ -120,7 +121,8 @@ def test_the_head_is_not_asked_where_there_is_room(planes):
 def test_chunks_do_not_change_the_result(planes):
     vae = vae_with_head()
     plain = extract_gaussians(vae, planes, COUNT, config=ExtractionConfig(finest_spacing=0))
-    small, large = (share_crowded(vae, planes, plain, 2.0, chunk) for chunk in (100, COUNT))
+    spacing = even_spacing(plain.means)
+    small, large = (share_crowded(vae, planes, plain, spacing, 2.0, chunk) for chunk in (100, COUNT))
     torch.testing.assert_close(small.scales, large.scales)
     torch.testing.assert_close(small.opacities, large.opacities)
 
