@@ -51,11 +51,11 @@ def grow(num_gaussians: int, steps: int | None) -> dict[str, float | None]:
     return {"seconds": sample.seconds, "cpu_seconds": sample.cpu_seconds, "bytes_before": before}
 
 
-def extract_ours(sizes: str, quick: bool, num_gaussians: int) -> None:
-    """Our extraction, for its memory."""
+def extract_ours(sizes: str, quick: bool, num_gaussians: int, who: str) -> None:
+    """Our extraction by a name of its settings, for its memory."""
     from .subjects.extraction import make_functions, ours
 
-    ours(make_functions(sizes, quick), num_gaussians)
+    ours(make_functions(sizes, quick), num_gaussians, who)
 
 
 def extract_original(sizes: str, quick: bool, num_gaussians: int, fraction: float) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class ExtractionConfig:
             only draw where the surface is half a pixel off. Points that lie closer together are drawn as large as
             this spacing asks for, twice their own size at most, and share the opacity that one of them would have
             (a VAE with a sharing head corrects both). 0 for none.
+        precision: of the heads' products. In "bfloat16" the search takes its steps without looking back, for its
+            values are too coarse to be compared, and the points that are kept take one more in float32.
         relative_scale: of GauTF's scales. Below 1, as the points do not lie on the surface but fill a thin layer
             around it, in which several cover each other; much smaller ones leave it open where it is a single one.
     """
@@ -34,6 +39,13 @@ class ExtractionConfig:
     min_candidates: int = 32768
     finest_spacing: float = 0.5
     relative_scale: float = 0.95
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"`precision` must be one of {', '.join(get_args(Precision))}, got {self.precision!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,7 @@ class OriginalExtractionConfig:
 
 EXTRACTIONS: dict[str, ExtractionConfig | OriginalExtractionConfig] = {
     "even": ExtractionConfig(),
+    "fast": ExtractionConfig(precision="bfloat16", refinement_steps=2, octree_depth=2),
     "original": OriginalExtractionConfig(),
 }
 

@@ -12,11 +12,11 @@ from scipy.spatial import cKDTree
 
 from diffgs_diffusers.cameras import orbit_cameras
 from diffgs_diffusers.extraction import EmptySurfaceError, extract_gaussians, gaussians_at, reconstruct_gaussians
-from diffgs_diffusers.extraction_settings import ExtractionConfig
+from diffgs_diffusers.extraction_settings import EXTRACTIONS, ExtractionConfig
 from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.models.heads import FunctionHeads
 from tests.factories import sphere_splats
-from tests.tiny_models import tiny_vae
+from tests.tiny_models import tiny_vae, vae_with_surface
 
 RADIUS = 0.35
 
@@ -202,7 +202,7 @@ from pathlib import Path
 import torch
 from diffgs_diffusers.extraction import extract_gaussians
 from tests.test_extraction import PLANES, SphereHeads
-from tests.tiny_models import tiny_vae
+from tests.tiny_models import tiny_vae, vae_with_surface
 
 vae = tiny_vae()
 vae.heads = SphereHeads(vae.config.truncation)
@@ -226,3 +226,35 @@ def test_peak_memory_grows_by_little_more_than_the_result(tmp_path):
 def test_reconstruction_goes_through_encoder_and_decoder(sphere_vae):
     result = reconstruct_gaussians(sphere_vae, sphere_splats(300), 200)
     assert len(result.validate()) == 200
+
+
+def test_fast_finds_the_same_surface(sphere_vae):
+    splats = extract_gaussians(sphere_vae, PLANES, 3000, config=EXTRACTIONS["fast"]).validate()
+    assert (splats.means.norm(dim=1) - RADIUS).abs().max() < 1e-4
+    nearest = cKDTree(splats.means.numpy()).query(splats.means.numpy(), k=2)[0][:, 1]
+    assert nearest.min() > 0.5 * RADIUS * (4 * torch.pi / 3000) ** 0.5
+
+
+def test_bfloat16_is_for_the_search_and_for_what_points_look_like():
+    """But the last step of those that are kept is one of float32."""
+    vae = vae_with_surface()
+    planes = vae.decode(torch.randn(1, 4, vae.latent_length, generator=torch.Generator().manual_seed(0))).planes[0]
+    asked: dict[str, list[torch.dtype]] = {"gaupf": [], "gaucf": []}
+    for name, found in asked.items():
+        layer = getattr(vae.heads, name).hidden_layers[0]
+        layer.register_forward_hook(lambda module, inputs, output, found=found: found.append(output.dtype))
+    config = ExtractionConfig(precision="bfloat16", refinement_steps=2, min_candidates=2000, chunk_size=1024)
+    fast = extract_gaussians(vae, planes, 1000, config=config).validate()
+    assert asked["gaupf"][-1] == torch.float32 and asked["gaupf"].count(torch.float32) == 1
+    assert set(asked["gaucf"]) == {torch.bfloat16} and fast.to_tensor().dtype == torch.float32
+
+    asked["gaupf"].clear()
+    even = extract_gaussians(vae, planes, 1000, config=ExtractionConfig(min_candidates=2000))
+    assert set(asked["gaupf"]) == {torch.float32}
+    height_fast, height_even = (vae.heads.probability(planes[None], splats.means[None]) for splats in (fast, even))
+    assert height_fast.clamp(max=1).mean() > height_even.clamp(max=1).mean() - 0.02
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="`precision` must be one of float32, bfloat16, got 'float16'"):
+        ExtractionConfig(precision="float16")

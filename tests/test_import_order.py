@@ -23,6 +23,7 @@ ROWS = (
     "contact_sheet",
     "models",
     "extraction_settings",
+    "surface_points",
     "extraction",
     "original_extraction",
     "data",

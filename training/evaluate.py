@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
 from diffgs_diffusers import DiffGSPipeline
 from diffgs_diffusers.data.colors import COLOR_NAMES
@@ -37,6 +38,11 @@ TABLES: dict[str, Callable[[EvaluationRun], dict[str, Any]]] = {
     "conditions": conditions_table,
     "novelty": novelty_table,
     "bound": bound_table,
+}
+SCHEDULERS = {
+    "ddim": DDIMScheduler,
+    "dpmsolver++": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
 }
 
 
@@ -68,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--guidance", type=float, nargs="+", default=list(EvaluationRun.guidance), help="scales of the sweep")
     add("--guidance_seeds", type=int, default=2, help="objects for each prompt there, at least 2")
     add("--bound_steps", type=int, default=100, help="timesteps at which the bound is evaluated, over all of them")
+    add("--scheduler", choices=list(SCHEDULERS), help="the pipeline's own without it")
     add("--num_inference_steps", type=int, help="the pipeline's default without it")
     add("--guidance_scale", type=float, help="the pipeline's default without it")
     return parser
@@ -99,6 +106,8 @@ def build_run(args: argparse.Namespace) -> EvaluationRun:
     clip = None if args.clip is None else ClipTowers.load(args.clip)
     pipe = DiffGSPipeline.from_pretrained(args.model).to(args.device)
     pipe.set_progress_bar_config(disable=True)
+    if args.scheduler is not None:
+        pipe.scheduler = SCHEDULERS[args.scheduler].from_config(pipe.scheduler.config)
     options = {"num_inference_steps": args.num_inference_steps, "guidance_scale": args.guidance_scale}
     sizes = (
         *("lpips_net", "seed", "whole", "num_objects", "image_size", "num_samples", "num_seeds"),

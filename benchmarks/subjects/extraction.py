@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffgs_diffusers.extraction import extract_gaussians, gaussians_at
-from diffgs_diffusers.extraction_settings import OriginalExtractionConfig
+from diffgs_diffusers.extraction_settings import EXTRACTIONS, ExtractionConfig, OriginalExtractionConfig
 from diffgs_diffusers.models import GaussianVAE
 
 from ..baselines.original_extraction import RankedCells, place_gaussians, search
@@ -20,12 +21,16 @@ from ..model import shipped_functions
 from ..processes import run_task
 from ..quality import chamfer_distance, dense_surface, distance_to, mean_probability, picture_psnr
 from ..settings import Settings
+from ..statistics import paired_ratio
 from ..table import OURS, Row, make_row
 from ..timing import Sample, alternate
 
 COUNTS = (10_000, 50_000, 350_000, 1_000_000)
 RELEASED_COUNT = 1_300_000  # what the original always makes
+MOST_FOR_PEAK = 350_000  # memory takes a run of its own; a million is seen in the growth of `generation`
 SIZES = {"original": "the original's sizes", "ours": "the shipped model"}
+FAST = f"{OURS}, fast"
+CONFIGS = {OURS: EXTRACTIONS["even"], FAST: EXTRACTIONS["fast"]}
 ORIGINAL = "original's algorithm"
 SEARCH = "search"
 
@@ -79,9 +84,11 @@ def original_run(quick: bool, fraction: float) -> OriginalRun:
     return OriginalRun(OriginalExtractionConfig(), fraction)
 
 
-def ours(functions: Functions, count: int) -> Tensor:
-    """The centres [count, 3] of our extraction with its defaults; the rest, kept for all rounds, would take GBs."""
-    return extract_gaussians(functions.vae, functions.planes, count).means
+def ours(functions: Functions, count: int, who: str = OURS) -> Tensor:
+    """The centres [count, 3] of a key of ``CONFIGS``; the rest, kept for all rounds, would take GBs."""
+    config = CONFIGS[who]
+    assert isinstance(config, ExtractionConfig)
+    return extract_gaussians(functions.vae, functions.planes, count, config=config).means
 
 
 @torch.no_grad()
@@ -117,16 +124,30 @@ def _compare(sizes: str, words: str, settings: Settings) -> Iterator[Row]:
     for count in counts:
         case = f"{words}, {count:,} Gaussians"
         own, original = samples[f"{OURS} {count}"], _whole(samples, count)
-        peak = _peak(settings, "extract_ours", sizes, count)
-        figures = _quality(functions, own[-1].result, reference, whole=True)
-        yield make_row("extraction", case, OURS, own, peak_bytes=peak, figures=figures)
+        for who in CONFIGS:
+            found = samples[f"{who} {count}"]
+            peak = _peak(settings, "extract_ours", sizes, count, who=who) if count <= MOST_FOR_PEAK else None
+            figures = _quality(functions, found[-1].result, reference, whole=True)
+            beside = None if who == OURS else own
+            yield make_row("extraction", case, who, found, ours=beside, peak_bytes=peak, figures=figures)
         yield _original_row(case, original, own, functions, reference, how, None)
     peak = _peak(settings, "extract_original", sizes, released, fraction=how.fraction)
     case = f"{words}, {released:,} Gaussians as released"
-    yield _original_row(case, _whole(samples, released), None, functions, reference, how, peak)
+    whole = _whole(samples, released)
+    yield _original_row(case, whole, None, functions, reference, how, peak)
+    for who in CONFIGS:
+        ratios: dict[str, float | str] = {
+            f"{count:,}": _cpu_ratio(whole, samples[f"{who} {count}"]) for count in counts
+        }
+        yield Row("extraction", f"CPU time of {case}, beside so many of ours", who, figures=ratios)
 
 
-def _peak(settings: Settings, task: str, sizes: str, count: int, **options: float) -> int | None:
+def _cpu_ratio(values: list[Sample], others: list[Sample]) -> float:
+    """How many times as much processor time the values took, round by round."""
+    return paired_ratio(*([one.cpu_seconds or math.nan for one in samples] for samples in (values, others)))
+
+
+def _peak(settings: Settings, task: str, sizes: str, count: int, **options: float | str) -> int | None:
     """Most memory of a process that only extracts."""
     options |= {"quick": settings.quick, "num_gaussians": count}
     return run_task(task, settings.threads, here=settings.quick, sizes=sizes, **options).peak_bytes
@@ -147,10 +168,12 @@ def _measure(
 
     competitors: dict[str, Callable[[], Any]] = {SEARCH: search_once}
     for count in counts[:-1]:
-        competitors[f"{OURS} {count}"] = partial(ours, functions, count)
+        for who in CONFIGS:
+            competitors[f"{who} {count}"] = partial(ours, functions, count, who)
     for count in counts:
         competitors[f"{ORIGINAL} {count}"] = partial(rest, count)
-    ours(functions, 100)  # loads the kernels; a warm-up round would take minutes
+    for who in CONFIGS:
+        ours(functions, 100, who)  # loads the kernels; a warm-up round would take minutes
     whole = how.fraction == 1
     rounds = 1 if whole else settings.rounds
     return alternate(competitors, rounds=rounds, budget=settings.budget, warm_up=False)

@@ -110,7 +110,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     add("--discard-input", action="store_true", help="write new Gaussians in place of the part's, too")
     add("-o", "--output", metavar="FILE", help="default: named after the prompt or input; several are numbered")
     add("--num-gaussians", type=integer(1), default=50_000, metavar="N", help="of each object (default: 50000)")
-    how = "how Gaussians are found: spread evenly, or as the released DiffGS finds them (default: even)"
+    how = "how Gaussians are found: evenly, the same fast, or as the released DiffGS finds them (default: even)"
     add("--extraction", choices=list(EXTRACTIONS), default="even", help=how)
     add("--steps", type=integer(1), metavar="N", help="denoising steps (default: the pipeline's)")
     add("--guidance", type=number(0, 1000), metavar="G", help="strength of the condition (default: the pipeline's)")

@@ -61,8 +61,8 @@ def _dart_pass(points, free, taken, count, radius, blockers, head, following):  
     """One pass over the free points, which moves those still free to the front; counts of taken and free points.
 
     ``blockers`` holds the squared distance from each point to some taken one: until the radius falls below it, in
-    several passes, nobody need look around again. ``head`` and ``following`` are a hash table of the taken points by
-    grid cell, one list for each hash.
+    several passes, nobody need look around again. ``head`` and ``following`` are a hash table of the taken points
+    by grid cell, one list for each hash.
     """
     mask = head.shape[0] - 1
     head[:] = -1

@@ -11,7 +11,9 @@ from PIL import Image
 
 from diffgs_diffusers import DiffGSPipeline
 
-main = runpy.run_path(str(Path(__file__).parents[2] / "training" / "evaluate.py"))["main"]
+script = runpy.run_path(str(Path(__file__).parents[2] / "training" / "evaluate.py"))
+main, parse_args, build_run = (script[name] for name in ("main", "parse_args", "build_run"))
+SCHEDULERS: dict[str, type] = script["SCHEDULERS"]
 
 
 @pytest.fixture
@@ -98,6 +100,17 @@ def test_tables_of_prompts_say_that_there_is_no_clip(
     printed = capsys.readouterr().out
     assert "CLIP score and R-precision are left out: they need both towers of one CLIP" in printed
     assert "| 2 | 4 |" in printed
+
+
+@pytest.mark.parametrize(("name", "expected"), SCHEDULERS.items())
+def test_another_scheduler_samples_from_the_same_model(arguments: list[str], name: str, expected: type) -> None:
+    run = build_run(parse_args([*arguments, "--scheduler", name, "--num_inference_steps", "2"]))
+    assert type(run.pipe.scheduler) is expected
+    own = DiffGSPipeline.from_pretrained(arguments[arguments.index("--model") + 1]).scheduler
+    for setting in ("beta_schedule", "beta_end", "prediction_type", "timestep_spacing"):
+        assert run.pipe.scheduler.config[setting] == own.config[setting]
+    latents = run.pipe("a red table", output_type="latent", **run.options).gaussians
+    assert latents.isfinite().all()
 
 
 @pytest.mark.parametrize(

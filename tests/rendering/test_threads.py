@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor
 
-from diffgs_diffusers.functional.threads import run_ranges
+from diffgs_diffusers.functional.threads import map_parts, run_all, run_ranges
 from diffgs_diffusers.rendering import rasterization
 
 from .scenes import scene
@@ -70,5 +71,46 @@ def test_ranges_cover_the_work_and_errors_come_back() -> None:
         assert sorted(seen) == list(range(1001))
         with pytest.raises(ZeroDivisionError):
             run_ranges(lambda first, last: 1 // 0, 100, 1)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_parts_are_done_alone_and_come_back_in_order(threads: int) -> None:
+    def work(part: Tensor) -> tuple[float, int]:
+        return part.sum().item(), torch.get_num_threads()
+
+    def spoil(part: Tensor) -> float:
+        return 1 // int(part.sum() < 10)
+
+    parts = torch.arange(20.0).split(3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = map_parts(work, parts, torch.device("cpu"))
+        assert found == [(part.sum().item(), 1) for part in parts]
+        with pytest.raises(ZeroDivisionError):
+            map_parts(spoil, parts, torch.device("cpu"))
+        assert torch.get_num_threads() == threads
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_torchs_threads_sleep_while_ours_work_and_wake_up_again() -> None:
+    """Awake, they would burn processor time while nothing is done."""
+    if sys.platform != "linux" or not torch.backends.openmp.is_available():
+        pytest.skip("how OpenMP's threads wait is known for Linux only")
+    values = torch.rand(1_000_000)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = values.exp()
+        run_all(lambda index: None, [(0,), (1,)])
+        spent = time.process_time()
+        time.sleep(0.05)
+        assert time.process_time() - spent < 0.004
+        assert torch.equal(values.exp(), expected)
     finally:
         torch.set_num_threads(before)

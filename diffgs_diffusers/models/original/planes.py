@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...functional.plane_lookup import plane_features
 from ...functional.triplane import PLANE_AXES
 
 _MARGIN = 1e-5  # keeps coordinates below 1
@@ -63,8 +64,8 @@ def summed_features(planes: Tensor, points: Tensor, padding: float) -> Tensor:
     Returns:
         [B, M, C] in the dtype of the planes.
     """
-    grid = plane_coordinates(points.float(), padding).flatten(0, 1)[:, None] * 2 - 1
-    sampled = torch.nn.functional.grid_sample(
-        planes.flatten(0, 1).float(), grid, mode="bilinear", padding_mode="border", align_corners=True
-    )
-    return sampled[:, :, 0].unflatten(0, planes.shape[:2]).sum(dim=1).transpose(1, 2).to(planes.dtype)
+    # It reads between the corners of cells: as if planes whose cells' centres lie there reached a little farther.
+    resolution, side = planes.shape[-1], 1 + padding + _MARGIN
+    inside = torch.where(points >= side / 2, (0.5 - _MARGIN) * side, points)
+    rows = plane_features(planes, inside, side * resolution / (resolution - 1) - 1)
+    return rows[..., :-3].unflatten(-1, (3, -1)).sum(dim=-2)

@@ -1,0 +1,176 @@
+"""Points on the surface that GauPF describes, as many as are wanted and evenly spread (DiffGS, section 3.5).
+
+Octree search finds the cells that hold surface, random points in them are moved uphill in GauPF onto it, and an
+even subset of the exact size is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .extraction_settings import ExtractionConfig
+from .functional.octree import Cells, surface_cells
+from .functional.poisson_disk import progressive_poisson_disk
+from .functional.threads import map_parts
+from .models.base_vae import BaseGaussianVAE
+
+_DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
+_STEEP = 0.5  # slope of GauPF, 1 / δ for a distance, below which it is taken for that of a rounded ridge
+_MOST_TRIES = 8  # points drawn per candidate wanted, before a search that hardly finds surface gives up
+
+
+class EmptySurfaceError(ValueError):
+    """GauPF reaches the surface threshold nowhere: there is nothing to extract."""
+
+
+class SurfaceSearch:
+    """The search for one object's surface.
+
+    Args:
+        vae: whose heads read the planes.
+        planes: [1, 3, C, R, R] feature planes of the object, in which gradients may be followed.
+        config: the search's settings.
+    """
+
+    def __init__(self, vae: BaseGaussianVAE, planes: Tensor, config: ExtractionConfig) -> None:
+        self.vae, self.planes, self.config = vae, planes, config
+
+    def points(self, num_points: int, generator: torch.Generator) -> Tensor:
+        """[num_points, 3] on the surface, in progressive order: every prefix is evenly spread, too.
+
+        Args:
+            num_points: N ≥ 1.
+            generator: draws the candidates.
+
+        Raises:
+            EmptySurfaceError: if no point of the box has a probability above the threshold.
+        """
+        wanted = max(math.ceil(num_points * self.config.oversampling), self.config.min_candidates)
+        points = self.candidates(self.cells(), wanted, generator)
+        if len(points) == 0:
+            raise EmptySurfaceError(
+                f"The probability stays below {self.config.threshold} everywhere: these planes describe no surface."
+            )
+        while len(points) < num_points:  # a surface of a few points: fill up around them
+            jitter = torch.randn(points.shape, generator=generator, device=generator.device).to(points) * 1e-3
+            points = torch.cat([points, points + jitter])
+        chosen = progressive_poisson_disk(points.cpu().numpy(), num_points)
+        points = points[torch.from_numpy(chosen).to(points.device)]
+        if self.is_fast:
+            return self.in_chunks(lambda part: self.step(part)[0], points)
+        return points
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether values are too coarse to tell which of two points lies higher."""
+        return self.config.precision == "bfloat16"
+
+    def cells(self) -> Cells:
+        """The octree's last cells."""
+        return surface_cells(
+            lambda points: self.in_chunks(self.values, points, reduced=True),
+            half_side=(1 + self.vae.config.padding) / 2,
+            start_resolution=self.config.start_resolution,
+            depth=self.config.octree_depth,
+            threshold=self.config.threshold,
+            slope=1 / self.vae.config.truncation,
+            device=self.planes.device,
+        )
+
+    def candidates(self, cells: Cells, wanted: int, generator: torch.Generator) -> Tensor:
+        """[M, 3] points on the surface, scattered at random; M = ``wanted`` unless hardly any point arrives."""
+        found = self.planes.new_empty(wanted, 3, dtype=torch.float32)
+        count = tried = 0
+        while count < wanted and tried < _MOST_TRIES * wanted and len(cells.centers):
+            points = _random_points(cells, _DRAW, generator)
+            moved = self.in_chunks(self.approached if self.is_fast else self.moved_uphill, points, reduced=True)
+            arrived = moved[moved[:, 3] >= self.config.threshold, :3][: wanted - count]
+            found[count : count + len(arrived)] = arrived
+            count, tried = count + len(arrived), tried + len(points)
+        return found[:count]
+
+    def moved_uphill(self, points: Tensor) -> Tensor:
+        """Points [M, 3] moved onto the ridge of GauPF, with the value there: [M, 4].
+
+        1 − p is a truncated distance, so a point is about (1 − p) δ away from the surface along the gradient, as in
+        marching along a distance field. Where such a step ends lower it has crossed the ridge, whose decoded height
+        is seldom quite 1: the next one starts again from the best position with half the length.
+        """
+        values, gradients = self.values_and_gradients(points)
+        directions = torch.nn.functional.normalize(gradients, dim=-1)
+        share = torch.full_like(values, 0.9)  # of the distance that is gone in a step
+        for remaining in reversed(range(self.config.refinement_steps)):
+            length = share * (1 - values).clamp(min=0) * self.vae.config.truncation
+            tried = points + directions * length[:, None]
+            if remaining:
+                found, gradients = self.values_and_gradients(tried)
+                onward = torch.nn.functional.normalize(gradients, dim=-1)
+            else:  # nobody goes on from the last one, and a gradient costs more than a value
+                found, onward = self.values(tried), directions
+            better = found > values
+            share = torch.where(better, share, share / 2)
+            points = torch.where(better[:, None], tried, points)
+            directions = torch.where(better[:, None], onward, directions)
+            values = torch.where(better, found, values)
+        return torch.cat([points, values[:, None]], dim=1)
+
+    def approached(self, points: Tensor) -> Tensor:
+        """Points [M, 3] moved towards the ridge without looking back, and the value [M, 4] before the last step."""
+        for _ in range(self.config.refinement_steps):
+            points, values = self.step(points)
+        return torch.cat([points, values[:, None]], dim=1)
+
+    def step(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Points [M, 3] one damped Newton step nearer to the ridge, and the values [M] that they had before it.
+
+        On the way up GauPF is as steep as a distance, or nearly; the ridge that a decoder makes is rounded and its
+        height is seldom quite 1, so the step vanishes with the gradient.
+        """
+        values, gradients = self.values_and_gradients(points)
+        slope = gradients.norm(dim=-1) * self.vae.config.truncation
+        length = (1 - values).clamp(min=0) * self.vae.config.truncation * slope / slope.clamp(min=_STEEP).square()
+        return points + torch.nn.functional.normalize(gradients, dim=-1) * length[:, None], values
+
+    def values(self, points: Tensor) -> Tensor:
+        """GauPF [M] at points [M, 3]."""
+        return self.vae.heads.probability(self.planes, points[None])[0]
+
+    def values_and_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """GauPF [M] at points [M, 3], and its gradients [M, 3]."""
+        with torch.enable_grad():
+            points = points.detach().requires_grad_()
+            values = self.values(points)
+            (gradients,) = torch.autograd.grad(values.sum(), points)
+        return values.detach(), gradients
+
+    def in_chunks(self, function: Callable[[Tensor], Tensor], points: Tensor, *, reduced: bool = False) -> Tensor:
+        """The function's values on all points, so many of them at a time that they stay in the cache.
+
+        Args:
+            function: of points [M, 3].
+            points: [N, 3].
+            reduced: whether it asks the heads in the precision that the settings name, instead of float32.
+        """
+        if len(points) == 0:
+            return points.new_zeros(0)
+
+        def values(part: Tensor) -> Tensor:  # on a thread of its own, which knows nothing of the caller's contexts
+            with (
+                torch.no_grad(),
+                torch.autocast(part.device.type, torch.bfloat16, enabled=reduced and self.is_fast),
+            ):
+                return function(part)
+
+        return torch.cat(map_parts(values, points.split(self.config.chunk_size), points.device))
+
+
+def _random_points(cells: Cells, count: int, generator: torch.Generator) -> Tensor:
+    """[count, 3] uniform over the volume of the cells."""
+    device = generator.device
+    index = torch.randint(len(cells.centers), (count,), generator=generator, device=device)
+    offsets = (torch.rand(count, 3, generator=generator, device=device) - 0.5) * cells.side
+    return cells.centers[index.to(cells.centers.device)] + offsets.to(cells.centers)
