@@ -18,7 +18,7 @@ from .functional.threads import map_parts
 from .gaussians import GaussianSplats
 from .models.base_vae import BaseGaussianVAE
 from .surface_points import EmptySurfaceError as EmptySurfaceError
-from .surface_points import SurfaceSearch
+from .surface_points import SurfaceSearch, products_in
 
 
 @torch.inference_mode(False)  # the search follows gradients, which inference mode refuses even under enable_grad
@@ -121,6 +121,7 @@ def reconstruct_gaussians(
     return extract_gaussians(vae, planes, num_gaussians, generator=generator, config=config)
 
 
+@torch.inference_mode(False)  # parts are written by several threads, and inference mode belongs to one
 @torch.no_grad()
 def gaussians_at(
     vae: BaseGaussianVAE,
@@ -142,21 +143,20 @@ def gaussians_at(
     """
     units = vae.heads.scale_units(_spacing(means)) if units is None else units
 
-    def described(place: slice) -> list[Tensor]:  # on a thread of its own, which does not know of no_grad above
-        with torch.no_grad(), torch.autocast(planes.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            sh, scales, quats, opacities = vae.heads.attributes(planes[None], means[None, place])
+    def described(place: slice) -> list[Tensor]:
+        sh, scales, quats, opacities = vae.heads.attributes(planes[None], means[None, place])
         values = (quats, scales * units[None, place, None], opacities, sh[..., :1, :], sh[..., 1:, :])
         return [value[0] for value in values]
-
-    # Filled in place: a list of parts to join would need twice the memory.
-    whole = [value.new_empty(len(means), *value.shape[1:]) for value in described(slice(0, 1))]
 
     def describe(place: slice) -> None:
         for stored, value in zip(whole, described(place), strict=True):
             stored[place] = value
 
     places = [slice(start, start + chunk_size) for start in range(0, len(means), chunk_size)]
-    map_parts(describe, places, planes.device)
+    with products_in(precision, planes.device):
+        # Filled in place: a list of parts to join would need twice the memory.
+        whole = [value.new_empty(len(means), *value.shape[1:]) for value in described(slice(0, 1))]
+        map_parts(describe, places, planes.device)
     return GaussianSplats(means, *whole)
 
 

@@ -46,6 +46,8 @@ class ExtractionConfig:
             raise ValueError(
                 f"`precision` must be one of {', '.join(get_args(Precision))}, got {self.precision!r}."
             )
+        if self.precision == "bfloat16" and self.refinement_steps < 1:
+            raise ValueError(f"`refinement_steps` must be at least 1 in bfloat16, got {self.refinement_steps}.")
 
 
 @dataclass(frozen=True)

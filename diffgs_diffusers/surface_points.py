@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-from .extraction_settings import ExtractionConfig
+from .extraction_settings import ExtractionConfig, Precision
 from .functional.octree import Cells, surface_cells
 from .functional.poisson_disk import progressive_poisson_disk
 from .functional.threads import map_parts
@@ -50,7 +51,8 @@ class SurfaceSearch:
             EmptySurfaceError: if no point of the box has a probability above the threshold.
         """
         wanted = max(math.ceil(num_points * self.config.oversampling), self.config.min_candidates)
-        points = self.candidates(self.cells(), wanted, generator)
+        with products_in(self.config.precision, self.planes.device):
+            points = self.candidates(self.cells(), wanted, generator)
         if len(points) == 0:
             raise EmptySurfaceError(
                 f"The probability stays below {self.config.threshold} everywhere: these planes describe no surface."
@@ -72,7 +74,7 @@ class SurfaceSearch:
     def cells(self) -> Cells:
         """The octree's last cells."""
         return surface_cells(
-            lambda points: self.in_chunks(self.values, points, reduced=True),
+            lambda points: self.in_chunks(self.values, points),
             half_side=(1 + self.vae.config.padding) / 2,
             start_resolution=self.config.start_resolution,
             depth=self.config.octree_depth,
@@ -87,7 +89,7 @@ class SurfaceSearch:
         count = tried = 0
         while count < wanted and tried < _MOST_TRIES * wanted and len(cells.centers):
             points = _random_points(cells, _DRAW, generator)
-            moved = self.in_chunks(self.approached if self.is_fast else self.moved_uphill, points, reduced=True)
+            moved = self.in_chunks(self.approached if self.is_fast else self.moved_uphill, points)
             arrived = moved[moved[:, 3] >= self.config.threshold, :3][: wanted - count]
             found[count : count + len(arrived)] = arrived
             count, tried = count + len(arrived), tried + len(points)
@@ -147,25 +149,16 @@ class SurfaceSearch:
             (gradients,) = torch.autograd.grad(values.sum(), points)
         return values.detach(), gradients
 
-    def in_chunks(self, function: Callable[[Tensor], Tensor], points: Tensor, *, reduced: bool = False) -> Tensor:
-        """The function's values on all points, so many of them at a time that they stay in the cache.
-
-        Args:
-            function: of points [M, 3].
-            points: [N, 3].
-            reduced: whether it asks the heads in the precision that the settings name, instead of float32.
-        """
+    def in_chunks(self, function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+        """The function's values on all points, so many of them at a time that they stay in the cache."""
         if len(points) == 0:
             return points.new_zeros(0)
+        return torch.cat(map_parts(function, points.split(self.config.chunk_size), points.device))
 
-        def values(part: Tensor) -> Tensor:  # on a thread of its own, which knows nothing of the caller's contexts
-            with (
-                torch.no_grad(),
-                torch.autocast(part.device.type, torch.bfloat16, enabled=reduced and self.is_fast),
-            ):
-                return function(part)
 
-        return torch.cat(map_parts(values, points.split(self.config.chunk_size), points.device))
+def products_in(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Inside, products are made in this precision; in float32 the caller's own autocast stays what it is."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def _random_points(cells: Cells, count: int, generator: torch.Generator) -> Tensor:

@@ -258,3 +258,5 @@ def test_bfloat16_is_for_the_search_and_for_what_points_look_like():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="`precision` must be one of float32, bfloat16, got 'float16'"):
         ExtractionConfig(precision="float16")
+    with pytest.raises(ValueError, match="`refinement_steps` must be at least 1 in bfloat16, got 0"):
+        ExtractionConfig(precision="bfloat16", refinement_steps=0)

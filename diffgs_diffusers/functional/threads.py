@@ -71,23 +71,25 @@ def map_parts(function: Callable[[T], R], parts: Sequence[T], device: torch.devi
     they never do, and what comes out does not depend on how many there are.
 
     Args:
-        function: must set the modes that it wants (gradients, autocast): they belong to a thread.
+        function: called with the caller's modes: gradients or none, autocast.
         parts: of the work.
         device: on which it is done; on another than the CPU the parts follow each other.
     """
-    threads = torch.get_num_threads()
+    if device.type != "cpu":
+        return [function(part) for part in parts]
+    threads, has_gradients = torch.get_num_threads(), torch.is_grad_enabled()
+    dtype, is_autocast = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
     results: dict[int, R] = {}
 
     def work(index: int) -> None:
         torch.get_num_threads()  # a new thread takes its number over at the first question, whatever it was told
         torch.set_num_threads(1)
         try:
-            results[index] = function(parts[index])
+            with torch.set_grad_enabled(has_gradients), torch.autocast("cpu", dtype, enabled=is_autocast):
+                results[index] = function(parts[index])
         finally:
             torch.set_num_threads(threads)
 
-    if device.type != "cpu":
-        return [function(part) for part in parts]
     run_all(work, [(index,) for index in range(len(parts))])
     return [results[index] for index in range(len(parts))]
 

@@ -77,8 +77,9 @@ def test_ranges_cover_the_work_and_errors_come_back() -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_parts_are_done_alone_and_come_back_in_order(threads: int) -> None:
-    def work(part: Tensor) -> tuple[float, int]:
-        return part.sum().item(), torch.get_num_threads()
+    def work(part: Tensor) -> tuple[float, int, bool, torch.dtype]:
+        product = torch.ones(2, 2, requires_grad=True) @ torch.ones(2, 2)
+        return part.sum().item(), torch.get_num_threads(), product.requires_grad, product.dtype
 
     def spoil(part: Tensor) -> float:
         return 1 // int(part.sum() < 10)
@@ -87,8 +88,11 @@ def test_parts_are_done_alone_and_come_back_in_order(threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = map_parts(work, parts, torch.device("cpu"))
-        assert found == [(part.sum().item(), 1) for part in parts]
+        for has_gradients, dtype in ((True, torch.float32), (False, torch.bfloat16)):
+            autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
+            with torch.set_grad_enabled(has_gradients), autocast:
+                found = map_parts(work, parts, torch.device("cpu"))
+            assert found == [(part.sum().item(), 1, has_gradients, dtype) for part in parts]
         with pytest.raises(ZeroDivisionError):
             map_parts(spoil, parts, torch.device("cpu"))
         assert torch.get_num_threads() == threads
