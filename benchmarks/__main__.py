@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=available_cores(), metavar="N", help="torch threads (default: all cores)")
     add("--rounds", type=int, metavar="N", help="runs of each competitor (default: 9)")
     add("--fraction", type=float, default=0.01, help="of the original extraction's queries made (default: 0.01)")
-    add("--full", action="store_true", help="all of them, which takes hours, for the coverage of its result")
+    add("--full", action="store_true", help="all of them, which takes hours")
     add("--output", type=Path, help="folder for benchmarks.md and results/benchmarks.json (default: docs)")
     return parser
 

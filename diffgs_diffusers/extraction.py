@@ -70,7 +70,7 @@ def share_crowded(
     splats: GaussianSplats,
     spacing: Tensor,
     finest_spacing: float,
-    chunk_size: int = 4096,
+    chunk_size: int = ExtractionConfig.chunk_size,
 ) -> GaussianSplats:
     """Gaussians that lie closer together than their functions' finest detail, larger and sharing their opacity.
 
@@ -127,7 +127,7 @@ def gaussians_at(
     vae: BaseGaussianVAE,
     planes: Tensor,
     means: Tensor,
-    chunk_size: int = 4096,
+    chunk_size: int = ExtractionConfig.chunk_size,
     units: Tensor | None = None,
     precision: Precision = "float32",
 ) -> GaussianSplats:

@@ -6,6 +6,7 @@ even subset of the exact size is kept.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -39,6 +40,8 @@ class SurfaceSearch:
 
     def __init__(self, vae: BaseGaussianVAE, planes: Tensor, config: ExtractionConfig) -> None:
         self.vae, self.planes, self.config = vae, planes, config
+        # Gradients are followed in the points alone, and constants are multiplied faster.
+        self.heads = copy.deepcopy(vae.heads).requires_grad_(False)
 
     def points(self, num_points: int, generator: torch.Generator) -> Tensor:
         """[num_points, 3] on the surface, in progressive order: every prefix is evenly spread, too.
@@ -139,7 +142,7 @@ class SurfaceSearch:
 
     def values(self, points: Tensor) -> Tensor:
         """GauPF [M] at points [M, 3]."""
-        return self.vae.heads.probability(self.planes, points[None])[0]
+        return self.heads.probability(self.planes, points[None])[0]
 
     def values_and_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """GauPF [M] at points [M, 3], and its gradients [M, 3]."""

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from diffgs_diffusers.cameras import orbit_cameras
 from diffgs_diffusers.extraction import EmptySurfaceError, extract_gaussians, gaussians_at, reconstruct_gaussians
 from diffgs_diffusers.extraction_settings import EXTRACTIONS, ExtractionConfig
+from diffgs_diffusers.functional.linear import linear
 from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.models.heads import FunctionHeads
 from tests.factories import sphere_splats
@@ -235,22 +236,27 @@ def test_fast_finds_the_same_surface(sphere_vae):
     assert nearest.min() > 0.5 * RADIUS * (4 * torch.pi / 3000) ** 0.5
 
 
-def test_bfloat16_is_for_the_search_and_for_what_points_look_like():
+def test_bfloat16_is_for_the_search_and_for_what_points_look_like(monkeypatch):
     """But the last step of those that are kept is one of float32."""
     vae = vae_with_surface()
     planes = vae.decode(torch.randn(1, 4, vae.latent_length, generator=torch.Generator().manual_seed(0))).planes[0]
-    asked: dict[str, list[torch.dtype]] = {"gaupf": [], "gaucf": []}
-    for name, found in asked.items():
-        layer = getattr(vae.heads, name).hidden_layers[0]
-        layer.register_forward_hook(lambda module, inputs, output, found=found: found.append(output.dtype))
+    asked: dict[str, list[torch.dtype]] = {"relu": [], "swish": []}  # GauPF; GauCF and GauTF
+
+    def noted(inputs, layer, activation="none"):
+        values = linear(inputs, layer, activation)
+        asked.get(activation, []).append(values.dtype)
+        return values
+
+    monkeypatch.setattr("diffgs_diffusers.models.heads.linear", noted)
     config = ExtractionConfig(precision="bfloat16", refinement_steps=2, min_candidates=2000, chunk_size=1024)
     fast = extract_gaussians(vae, planes, 1000, config=config).validate()
-    assert asked["gaupf"][-1] == torch.float32 and asked["gaupf"].count(torch.float32) == 1
-    assert set(asked["gaucf"]) == {torch.bfloat16} and fast.to_tensor().dtype == torch.float32
+    assert asked["relu"][-1] == torch.float32
+    assert asked["relu"].count(torch.float32) == vae.config.head_layers < len(asked["relu"])
+    assert set(asked["swish"]) == {torch.bfloat16} and fast.to_tensor().dtype == torch.float32
 
-    asked["gaupf"].clear()
+    asked["relu"].clear()
     even = extract_gaussians(vae, planes, 1000, config=ExtractionConfig(min_candidates=2000))
-    assert set(asked["gaupf"]) == {torch.float32}
+    assert set(asked["relu"]) == {torch.float32}
     height_fast, height_even = (vae.heads.probability(planes[None], splats.means[None]) for splats in (fast, even))
     assert height_fast.clamp(max=1).mean() > height_even.clamp(max=1).mean() - 0.02
 

@@ -1,14 +1,20 @@
-"""The function heads: queries per second, and how near matrix products of that precision come to the peak."""
+"""The function heads: queries per second, and how near matrix products of that precision come to the peak.
+
+They are asked as extraction asks them: in parts that stay in the cache, each thread its own.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from diffgs_diffusers.extraction_settings import ExtractionConfig
+from diffgs_diffusers.functional.threads import map_parts
 
 from ..flops import count_flops, square_gemm
 from ..settings import Settings
@@ -19,51 +25,55 @@ from .extraction import SIZES, Functions, make_functions
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GEMM = "GEMM"
+PARTS = 16
 Competitor = Callable[[], Any]
+Question = Callable[[Tensor], Any]
 
 
 def run(settings: Settings) -> Iterator[Row]:
     """Rows of both sizes and precisions: GauPF with and without its lookup, its gradient, and the attributes."""
-    batches = settings.pick((2048, 16384), (64,))
+    (part,) = settings.pick((ExtractionConfig.chunk_size,), (16,))
     for sizes, words in SIZES.items():
         for precision, dtype in PRECISIONS.items():
             functions = converted(make_functions(sizes, settings.quick), dtype)
-            for batch in batches:
-                case = f"{words}, {precision}, {batch:,} points at once"
-                yield from _case(case, functions, batch, dtype, settings)
+            case = f"{words}, {precision}, {PARTS} × {part:,} points"
+            yield from _case(case, functions, part, dtype, settings)
 
 
 def converted(functions: Functions, dtype: torch.dtype) -> Functions:
-    """A copy of the functions in another precision."""
-    return Functions(copy.deepcopy(functions.vae).to(dtype), functions.planes.to(dtype))
+    """A copy of the functions in another precision, their weights constants as in an extraction."""
+    return Functions(copy.deepcopy(functions.vae).to(dtype).requires_grad_(False), functions.planes.to(dtype))
 
 
-def _case(case: str, functions: Functions, batch: int, dtype: torch.dtype, settings: Settings) -> Iterator[Row]:
+def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settings: Settings) -> Iterator[Row]:
     side = (1 + functions.vae.config.padding) / 2
-    points = (torch.rand(batch, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1) * side
+    points = (torch.rand(PARTS * part, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1) * side
     product, operations = square_gemm(settings.pick((2048,), (64,))[0], dtype)
-    competitors: dict[str, Competitor] = {GEMM: product, **_competitors(functions, points)}
-    flops = {who: count_flops(competitor) for who, competitor in competitors.items() if "gradient" not in who}
+    asked = _asked(functions, points.split(part))
+    flops = {who: PARTS * count_flops(partial(function, inputs[0])) for who, (function, inputs) in asked.items()}
+    competitors: dict[str, Competitor] = {GEMM: product}
+    competitors |= {who: partial(map_parts, *each, points.device) for who, each in asked.items()}
     samples = alternate(competitors, **settings.timing)
     yield make_row("heads", case, GEMM, samples[GEMM], figures={"GFLOP/s": _rate(samples[GEMM], operations / 1e9)})
     for who in list(competitors)[1:]:
-        figures: dict[str, float | str] = {"queries/s": _rate(samples[who], batch)}
-        if who in flops:
+        figures: dict[str, float | str] = {"queries/s": _rate(samples[who], len(points))}
+        if "gradient" not in who:
             seconds, peak = ([one.seconds for one in samples[name]] for name in (who, GEMM))
             share = flops[who] / operations * paired_ratio(peak, seconds)
             figures |= {"GFLOP/s": _rate(samples[who], flops[who] / 1e9), "of the GEMM": f"{share:.0%}"}
         yield make_row("heads", case, who, samples[who], figures=figures)
 
 
-def _competitors(functions: Functions, points: Tensor) -> dict[str, Competitor]:
+def _asked(functions: Functions, parts: Sequence[Tensor]) -> dict[str, tuple[Question, Sequence[Tensor]]]:
+    """What is asked, and of which parts."""
     heads, planes = functions.vae.heads, functions.planes[None]
     with torch.no_grad():
-        features = heads.features(planes, points[None])
+        features = [heads.features(planes, part[None]) for part in parts]
     return {
-        "GauPF's head alone": partial(_without_gradient, heads.read_probability, features),
-        "GauPF": partial(_without_gradient, functions.probability, points),
-        "GauPF and its gradient": partial(_with_gradient, functions.probability, points),
-        "GauCF and GauTF": partial(functions.attributes, points),
+        "GauPF's head alone": (partial(_without_gradient, heads.read_probability), features),
+        "GauPF": (partial(_without_gradient, functions.probability), parts),
+        "GauPF and its gradient": (partial(_with_gradient, functions.probability), parts),
+        "GauCF and GauTF": (functions.attributes, parts),
     }
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ..functional.linear import linear
 from ..functional.plane_lookup import plane_features
 from ..functional.spherical_harmonics import SH_C0, num_sh_bases
 
@@ -41,11 +42,11 @@ class FunctionHead(nn.Module):
         hidden_channels: width of the hidden layers.
         num_layers: hidden layers.
         out_channels: raw values per point.
-        activation: between the layers.
+        activation: between the layers, of :func:`~diffgs_diffusers.functional.linear.linear`.
     """
 
     def __init__(
-        self, in_channels: int, hidden_channels: int, num_layers: int, out_channels: int, activation: nn.Module
+        self, in_channels: int, hidden_channels: int, num_layers: int, out_channels: int, activation: str
     ) -> None:
         super().__init__()
         self.activation = activation
@@ -56,8 +57,9 @@ class FunctionHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         hidden = features
         for layer in self.hidden_layers:
-            hidden = self.activation(layer(hidden))
-        return self.proj_out(hidden).float()
+            assert isinstance(layer, nn.Linear)
+            hidden = linear(hidden, layer, self.activation)
+        return linear(hidden, self.proj_out).float()
 
 
 class FunctionHeads(nn.Module, ABC):
@@ -127,9 +129,9 @@ class GaussianFunctionHeads(FunctionHeads):
         self.sh_degree, self.padding = sh_degree, padding
         sizes = (3 * plane_channels + 3, hidden_channels, num_layers)
         # GauPF is asked a hundred times as often as the others, so it has the cheaper activation.
-        self.gaupf = FunctionHead(*sizes, 1, nn.ReLU(inplace=True))
-        self.gaucf = FunctionHead(*sizes, 3 * num_sh_bases(sh_degree), nn.SiLU())
-        self.gautf = FunctionHead(*sizes, 8, nn.SiLU())
+        self.gaupf = FunctionHead(*sizes, 1, "relu")
+        self.gaucf = FunctionHead(*sizes, 3 * num_sh_bases(sh_degree), "swish")
+        self.gautf = FunctionHead(*sizes, 8, "swish")
         with torch.no_grad():
             # Scales start at the half spacing of a fresh surfel, rotations at the identity.
             self.gautf.proj_out.bias.copy_(torch.tensor([-0.7, -0.7, -0.7, 1.0, 0.0, 0.0, 0.0, 3.0]))

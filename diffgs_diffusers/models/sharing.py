@@ -41,8 +41,8 @@ class SharingHead(nn.Module):
         self.feature_noise = feature_noise
         self.register_buffer("features_mean", torch.zeros(feature_channels))
         self.register_buffer("features_std", torch.ones(feature_channels))
-        self.from_neighbours = FunctionHead(_NUM_LOCAL, hidden_channels, num_layers, 2, nn.SiLU())
-        self.from_planes = FunctionHead(feature_channels + _NUM_LOCAL, hidden_channels, num_layers, 2, nn.SiLU())
+        self.from_neighbours = FunctionHead(_NUM_LOCAL, hidden_channels, num_layers, 2, "swish")
+        self.from_planes = FunctionHead(feature_channels + _NUM_LOCAL, hidden_channels, num_layers, 2, "swish")
         for network in (self.from_neighbours, self.from_planes):
             nn.init.zeros_(network.proj_out.weight)
             nn.init.zeros_(network.proj_out.bias)

@@ -7,10 +7,13 @@ import torch
 
 from benchmarks.baselines.original_extraction import place_gaussians, search
 from benchmarks.baselines.original_functions import TRUNCATION, make_original_functions
+from benchmarks.baselines.torch_functions import TorchFunctions
 from benchmarks.flops import count_flops
 from benchmarks.quality import chamfer_distance, dense_surface, distance_to, mean_probability
 from diffgs_diffusers.extraction import extract_gaussians
 from diffgs_diffusers.extraction_settings import OriginalExtractionConfig
+from diffgs_diffusers.functional.spherical_harmonics import SH_C0
+from tests.tiny_models import tiny_vae
 
 RADIUS = 0.4
 SMALL = OriginalExtractionConfig(splits=(8, 4, 4))
@@ -105,3 +108,22 @@ def test_a_dense_sphere_and_distances_to_it():
     assert distance_to(half, reference) == 0 and chamfer_distance(half, reference) > 0.05
     with pytest.raises(ValueError, match="there is no surface"):
         dense_surface(lambda points: sphere(points) * 0 + 0.1, half_side=0.5, truncation=0.2, count=5)
+
+
+def test_functions_by_torch_s_own_operations_are_the_same_functions() -> None:
+    functions, planes = make_original_functions(8, 16, 16)
+    vae = tiny_vae()
+    points = (torch.rand(200, 3, generator=torch.Generator().manual_seed(0)) - 0.5) * 1.3
+    for heads, cells in ((functions.heads, planes), (vae.heads, torch.randn(3, 8, 16, 16).tanh())):
+        plain = TorchFunctions(heads, cells)
+        with torch.no_grad():
+            expected = heads.probability(cells[None], points[None])[0]
+            torch.testing.assert_close(plain.probability(points), expected, rtol=1e-4, atol=1e-4)
+        sh, scales, *_ = heads.attributes(cells[None], points[None])
+        colors, shapes = plain.attributes(points)[:2]
+        if heads is vae.heads:
+            torch.testing.assert_close(colors / (2 * SH_C0), sh[0].flatten(1), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(shapes[:, :3].clamp(-7, 3).exp(), scales[0], rtol=1e-4, atol=1e-4)
+        else:
+            torch.testing.assert_close(colors[:, :3], sh[0, :, 0], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(shapes.exp().clamp(max=0.2), scales[0], rtol=1e-4, atol=1e-4)

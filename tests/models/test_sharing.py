@@ -81,7 +81,7 @@ def test_standardised_features_are_what_the_head_sees():
     features = 5 + 3 * torch.randn(2000, 27, generator=torch.Generator().manual_seed(0))
     head, seen = trained_head(), []
     head.standardize_(features)
-    head.from_planes.hidden_layers[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    head.from_planes.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     head(**(known(2000) | {"features": features}), finest=0.5)
     torch.testing.assert_close(seen[0][:, :27].mean(0), torch.zeros(27), atol=1e-3, rtol=0)
     torch.testing.assert_close(seen[0][:, :27].std(0), torch.ones(27), atol=1e-2, rtol=0)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ...functional.linear import linear
 from ..heads import FunctionHeads
 from .planes import summed_features
 
@@ -22,10 +23,10 @@ class OriginalHead(nn.Module):
         in_channels: of a point: its coordinates and features.
         width: of the hidden layers.
         has_skip: whether it comes in once more.
-        activation: between the layers.
+        activation: between the layers, of :func:`~diffgs_diffusers.functional.linear.linear`.
     """
 
-    def __init__(self, in_channels: int, width: int, has_skip: bool, activation: nn.Module) -> None:
+    def __init__(self, in_channels: int, width: int, has_skip: bool, activation: str) -> None:
         super().__init__()
         self.has_skip, self.activation = has_skip, activation
         joined = width + in_channels if has_skip else width
@@ -38,7 +39,8 @@ class OriginalHead(nn.Module):
         for index, layer in enumerate(self.layers):
             if index == _LAYERS_PER_BLOCK and self.has_skip:
                 hidden = torch.cat([inputs, hidden], dim=-1)
-            hidden = self.activation(layer(hidden))
+            assert isinstance(layer, nn.Linear)
+            hidden = linear(hidden, layer, self.activation)
         return hidden
 
 
@@ -75,9 +77,9 @@ class OriginalFunctionHeads(FunctionHeads):
         self.has_tanh, self.max_scale, self.opacity = has_tanh, max_scale, opacity
         self.fitted_num_gaussians, self.padding = fitted_num_gaussians, padding
         sizes = (3 + plane_channels, width, has_skip)
-        self.gaupf, self.gaupf_out = OriginalHead(*sizes, nn.ReLU()), nn.Linear(width, 1)
-        self.gaucf, self.gaucf_out = OriginalHead(*sizes, nn.SiLU()), nn.Linear(width, 3 * SH_BASES)
-        self.gautf = OriginalHead(*sizes, nn.SiLU())
+        self.gaupf, self.gaupf_out = OriginalHead(*sizes, "relu"), nn.Linear(width, 1)
+        self.gaucf, self.gaucf_out = OriginalHead(*sizes, "swish"), nn.Linear(width, 3 * SH_BASES)
+        self.gautf = OriginalHead(*sizes, "swish")
         self.scales_out, self.quats_out = nn.Linear(width, 3), nn.Linear(width, 4)
         self._initialize(width)
 
@@ -101,16 +103,16 @@ class OriginalFunctionHeads(FunctionHeads):
         return torch.cat([query_points.to(summed.dtype), summed], dim=-1)
 
     def read_probability(self, features: Tensor) -> Tensor:
-        values = self.gaupf_out(self.gaupf(features))[..., 0].float()
+        values = linear(self.gaupf(features), self.gaupf_out)[..., 0].float()
         return (values.tanh() if self.has_tanh else values).abs()
 
     def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        colors = self.gaucf_out(self.gaucf(features)).float()
+        colors = linear(self.gaucf(features), self.gaucf_out).float()
         # Band 0 is RGB; the other bands are stored as in a PLY file, channel-major.
         higher = colors[..., 3:].unflatten(-1, (3, -1)).transpose(-1, -2)
         sh = torch.cat([colors[..., None, :3], higher], dim=-2)
         hidden = self.gautf(features)
-        log_scales, quats = self.scales_out(hidden).float(), self.quats_out(hidden).float()
+        log_scales, quats = (linear(hidden, layer).float() for layer in (self.scales_out, self.quats_out))
         # The first bound changes nothing but keeps the gradient of an overflow from becoming NaN.
         scales = log_scales.clamp(max=15.0).exp().clamp(max=self.max_scale)
         return sh, scales, nn.functional.normalize(quats, dim=-1), torch.full_like(scales[..., 0], self.opacity)

@@ -1,0 +1,80 @@
+"""Linear layers whose weights are constants: by oneDNN on the CPU, with the activation in the same pass.
+
+For float32 torch asks MKL, which on processors that are not Intel's leaves half of the arithmetic idle; oneDNN does
+not. What torch calls `mkldnn` is oneDNN, which has the activation, too, while a value is still in a register.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+_PLAIN = {"none": nn.Identity(), "relu": nn.ReLU(inplace=True), "swish": nn.SiLU()}
+_WITH_GRADIENT = ("none", "relu")  # whose derivative can be read off their values
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+def linear(inputs: Tensor, layer: nn.Linear, activation: str = "none") -> Tensor:
+    """The layer's values, activated.
+
+    Differentiable in the inputs, and in the layer's weights where they require a gradient: those torch multiplies.
+
+    Args:
+        inputs: [..., in_features].
+        layer: under autocast of the CPU its products are in that precision.
+        activation: "none", "relu" or "swish" (SiLU).
+
+    Returns:
+        [..., out_features].
+    """
+    weight: Tensor = layer.weight
+    bias: Tensor | None = layer.bias
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        inputs, weight, bias = inputs.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    if _is_constant(inputs, weight, activation):
+        values: Tensor = _ConstantLinear.apply(inputs, weight, bias, activation)
+        return values
+    return _PLAIN[activation](nn.functional.linear(inputs, weight, bias))
+
+
+def _is_constant(inputs: Tensor, weight: Tensor, activation: str) -> bool:
+    """Whether oneDNN can do it, and no gradient is lost by that."""
+    if not _has_onednn() or inputs.device.type != "cpu" or weight.device.type != "cpu":
+        return False
+    if inputs.dtype not in _DTYPES or inputs.dtype != weight.dtype or inputs.numel() == 0:
+        return False
+    if not torch.is_grad_enabled():
+        return True
+    return not weight.requires_grad and (not inputs.requires_grad or activation in _WITH_GRADIENT)
+
+
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    values: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, activation, [], "")
+    return values
+
+
+class _ConstantLinear(torch.autograd.Function):
+    """Values and the gradient of the inputs alone."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+        values = _product(inputs, weight, bias, activation)
+        ctx.is_bent = activation == "relu"
+        ctx.save_for_backward(weight, *([values] if ctx.is_bent else []))
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, v_values: Tensor) -> tuple[Tensor, None, None, None]:
+        weight, *values = ctx.saved_tensors
+        if ctx.is_bent:
+            v_values = v_values * (values[0] > 0)
+        return _product(v_values, weight.t().contiguous(), None, "none"), None, None, None

@@ -1,0 +1,102 @@
+"""Linear layers with constant weights, beside torch's own."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from diffgs_diffusers.functional.linear import linear
+
+ACTIVATIONS = {"none": nn.Identity(), "relu": nn.ReLU(), "swish": nn.SiLU()}
+
+
+def layer_and_inputs(*shape: int) -> tuple[nn.Linear, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    return nn.Linear(shape[-1], 24), torch.randn(*shape, generator=generator)
+
+
+def plain(inputs: torch.Tensor, layer: nn.Linear, activation: str) -> torch.Tensor:
+    exact = copy.deepcopy(layer).double()
+    return ACTIVATIONS[activation](inputs.double() @ exact.weight.T + (0 if exact.bias is None else exact.bias))
+
+
+@pytest.mark.parametrize("shape", [(50, 19), (2, 7, 19), (1, 19)])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_values(shape: tuple[int, ...], activation: str) -> None:
+    layer, inputs = layer_and_inputs(*shape)
+    with torch.no_grad():
+        found = linear(inputs, layer, activation)
+        torch.testing.assert_close(found.double(), plain(inputs, layer, activation), rtol=1e-5, atol=1e-6)
+        layer.bias = None
+        found = linear(inputs, layer, activation)
+    torch.testing.assert_close(found.double(), plain(inputs, layer, activation), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("trains", [False, True])
+def test_gradients(activation: str, trains: bool) -> None:
+    layer, inputs = layer_and_inputs(2, 30, 19)
+    layer.requires_grad_(trains)
+    leaf, exact = inputs.clone().requires_grad_(), inputs.double().requires_grad_()
+    weights = torch.randn(2, 30, 24, generator=torch.Generator().manual_seed(1))
+    (linear(leaf, layer, activation) * weights).sum().backward()
+    (plain(exact, layer, activation) * weights).sum().backward()
+    torch.testing.assert_close(leaf.grad.double(), exact.grad, rtol=1e-5, atol=1e-5)
+    assert (layer.weight.grad is not None) == trains
+    if trains:
+        slow = copy.deepcopy(layer).double()
+        slow.zero_grad()
+        (ACTIVATIONS[activation](slow(inputs.double())) * weights).sum().backward()
+        torch.testing.assert_close(layer.weight.grad.double(), slow.weight.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_through_several_layers() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(19, 32).requires_grad_(False), nn.Linear(32, 1).requires_grad_(False)]
+    leaf = torch.randn(40, 19).requires_grad_()
+    exact = leaf.detach().double().requires_grad_()
+    linear(linear(leaf, layers[0], "relu"), layers[1]).sum().backward()
+    plain(plain(exact, layers[0], "relu"), layers[1], "none").sum().backward()
+    torch.testing.assert_close(leaf.grad.double(), exact.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("has_gradient", [False, True])
+def test_autocast_decides_the_precision(has_gradient: bool) -> None:
+    layer, inputs = layer_and_inputs(50, 19)
+    layer.requires_grad_(has_gradient)
+    inputs.requires_grad_(has_gradient)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = linear(inputs, layer, "relu")
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), plain(inputs, layer, "relu"), rtol=0.02, atol=0.03)
+    if has_gradient:
+        found.sum().backward()
+        assert inputs.grad.dtype == torch.float32 and layer.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_precisions_are_left_to_torch(dtype: torch.dtype) -> None:
+    layer, inputs = layer_and_inputs(50, 19)
+    with torch.no_grad():
+        found = linear(inputs.to(dtype), layer.to(dtype), "swish")
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), plain(inputs.to(dtype), layer, "swish"), rtol=0.01, atol=0.01)
+
+
+def test_no_rows_at_all() -> None:
+    layer, inputs = layer_and_inputs(0, 19)
+    with torch.no_grad():
+        assert linear(inputs, layer, "relu").shape == (0, 24)
+
+
+def test_without_onednn_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, inputs = layer_and_inputs(50, 19)
+    with torch.no_grad():
+        before = linear(inputs, layer, "swish")
+        monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+        monkeypatch.setattr("diffgs_diffusers.functional.linear._product", None)  # would fail
+        torch.testing.assert_close(linear(inputs, layer, "swish"), before, rtol=1e-5, atol=1e-6)
