@@ -18,7 +18,7 @@ from .functional.threads import map_parts
 from .gaussians import GaussianSplats
 from .models.base_vae import BaseGaussianVAE
 from .surface_points import EmptySurfaceError as EmptySurfaceError
-from .surface_points import SurfaceSearch, products_in
+from .surface_points import SurfaceSearch, constant_heads
 
 
 @torch.inference_mode(False)  # the search follows gradients, which inference mode refuses even under enable_grad
@@ -143,8 +143,10 @@ def gaussians_at(
     """
     units = vae.heads.scale_units(_spacing(means)) if units is None else units
 
+    heads = constant_heads(vae.heads, precision)
+
     def described(place: slice) -> list[Tensor]:
-        sh, scales, quats, opacities = vae.heads.attributes(planes[None], means[None, place])
+        sh, scales, quats, opacities = heads.attributes(planes[None], means[None, place])
         values = (quats, scales * units[None, place, None], opacities, sh[..., :1, :], sh[..., 1:, :])
         return [value[0] for value in values]
 
@@ -153,10 +155,9 @@ def gaussians_at(
             stored[place] = value
 
     places = [slice(start, start + chunk_size) for start in range(0, len(means), chunk_size)]
-    with products_in(precision, planes.device):
-        # Filled in place: a list of parts to join would need twice the memory.
-        whole = [value.new_empty(len(means), *value.shape[1:]) for value in described(slice(0, 1))]
-        map_parts(describe, places, planes.device)
+    # Filled in place: a list of parts to join would need twice the memory.
+    whole = [value.new_empty(len(means), *value.shape[1:]) for value in described(slice(0, 1))]
+    map_parts(describe, places, planes.device)
     return GaussianSplats(means, *whole)
 
 

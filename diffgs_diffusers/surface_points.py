@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from .functional.octree import Cells, surface_cells
 from .functional.poisson_disk import progressive_poisson_disk
 from .functional.threads import map_parts
 from .models.base_vae import BaseGaussianVAE
+from .models.heads import FunctionHeads
 
 _DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
 _STEEP = 0.5  # slope of GauPF, 1 / δ for a distance, below which it is taken for that of a rounded ridge
@@ -40,8 +41,7 @@ class SurfaceSearch:
 
     def __init__(self, vae: BaseGaussianVAE, planes: Tensor, config: ExtractionConfig) -> None:
         self.vae, self.planes, self.config = vae, planes, config
-        # Gradients are followed in the points alone, and constants are multiplied faster.
-        self.heads = copy.deepcopy(vae.heads).requires_grad_(False)
+        self.heads = constant_heads(vae.heads, config.precision)
 
     def points(self, num_points: int, generator: torch.Generator) -> Tensor:
         """[num_points, 3] on the surface, in progressive order: every prefix is evenly spread, too.
@@ -54,8 +54,7 @@ class SurfaceSearch:
             EmptySurfaceError: if no point of the box has a probability above the threshold.
         """
         wanted = max(math.ceil(num_points * self.config.oversampling), self.config.min_candidates)
-        with products_in(self.config.precision, self.planes.device):
-            points = self.candidates(self.cells(), wanted, generator)
+        points = self.candidates(self.cells(), wanted, generator)
         if len(points) == 0:
             raise EmptySurfaceError(
                 f"The probability stays below {self.config.threshold} everywhere: these planes describe no surface."
@@ -66,7 +65,8 @@ class SurfaceSearch:
         chosen = progressive_poisson_disk(points.cpu().numpy(), num_points)
         points = points[torch.from_numpy(chosen).to(points.device)]
         if self.is_fast:
-            return self.in_chunks(lambda part: self.step(part)[0], points)
+            exact = SurfaceSearch(self.vae, self.planes, replace(self.config, precision="float32"))
+            return exact.in_chunks(lambda part: exact.step(part)[0], points)
         return points
 
     @property
@@ -159,9 +159,10 @@ class SurfaceSearch:
         return torch.cat(map_parts(function, points.split(self.config.chunk_size), points.device))
 
 
-def products_in(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Inside, products are made in this precision; in float32 the caller's own autocast stays what it is."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+def constant_heads(heads: FunctionHeads, precision: Precision) -> FunctionHeads:
+    """A copy in this precision whose weights follow no gradient: points alone do, which takes half the products."""
+    copied = copy.deepcopy(heads).requires_grad_(False)
+    return copied.to(torch.bfloat16) if precision == "bfloat16" else copied
 
 
 def _random_points(cells: Cells, count: int, generator: torch.Generator) -> Tensor:

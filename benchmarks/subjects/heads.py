@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffgs_diffusers.extraction_settings import ExtractionConfig
 from diffgs_diffusers.functional.threads import map_parts
+from diffgs_diffusers.surface_points import constant_heads
 
 from ..flops import count_flops, square_gemm
 from ..settings import Settings
@@ -35,14 +36,16 @@ def run(settings: Settings) -> Iterator[Row]:
     (part,) = settings.pick((ExtractionConfig.chunk_size,), (16,))
     for sizes, words in SIZES.items():
         for precision, dtype in PRECISIONS.items():
-            functions = converted(make_functions(sizes, settings.quick), dtype)
+            functions = constant(make_functions(sizes, settings.quick), precision)
             case = f"{words}, {precision}, {PARTS} × {part:,} points"
             yield from _case(case, functions, part, dtype, settings)
 
 
-def converted(functions: Functions, dtype: torch.dtype) -> Functions:
-    """A copy of the functions in another precision, their weights constants as in an extraction."""
-    return Functions(copy.deepcopy(functions.vae).to(dtype).requires_grad_(False), functions.planes.to(dtype))
+def constant(functions: Functions, precision: Any) -> Functions:
+    """A copy of the functions with heads as an extraction in this precision has them."""
+    vae = copy.deepcopy(functions.vae)
+    vae.heads = constant_heads(vae.heads, precision)
+    return Functions(vae, functions.planes)
 
 
 def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settings: Settings) -> Iterator[Row]:

@@ -55,7 +55,7 @@ class FunctionHead(nn.Module):
         self.proj_out = nn.Linear(widths[-1], out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        hidden = features
+        hidden = features.to(self.proj_out.weight.dtype)
         for layer in self.hidden_layers:
             assert isinstance(layer, nn.Linear)
             hidden = linear(hidden, layer, self.activation)

@@ -35,7 +35,7 @@ class OriginalHead(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[..., in_channels] to [..., width]."""
-        hidden = inputs
+        inputs = hidden = inputs.to(next(self.parameters()).dtype)
         for index, layer in enumerate(self.layers):
             if index == _LAYERS_PER_BLOCK and self.has_skip:
                 hidden = torch.cat([inputs, hidden], dim=-1)
