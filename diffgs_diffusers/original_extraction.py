@@ -20,6 +20,7 @@ from .extraction import extract_gaussians, gaussians_at
 from .extraction_settings import ExtractionConfig, OriginalExtractionConfig, check_count
 from .gaussians import GaussianSplats
 from .models.base_vae import BaseGaussianVAE
+from .surface_points import constant_heads
 
 Probability = Callable[[Tensor], Tensor]
 Thinning = Callable[[int, Tensor], Tensor]
@@ -76,9 +77,10 @@ def extract_original(
     check_count(num_gaussians, config)
     generator = generator or torch.Generator().manual_seed(0)
     planes = planes.clone()  # tensors of inference mode cannot take part in a gradient
+    heads = constant_heads(vae.heads, "float32")
 
     def probability(points: Tensor) -> Tensor:
-        return vae.heads.probability(planes[None], points[None])[0]
+        return heads.probability(planes[None], points[None])[0]
 
     *_, cells = search_levels(probability, config, device=planes.device)
     best = cells[-math.ceil(num_gaussians / 2) :]

@@ -44,3 +44,13 @@ def sphere_splats(
         opacities=torch.full((count,), 0.95),
         sh0=rgb_to_sh0(torch.tensor(rgb)).expand(count, 1, 3).contiguous(),
     )
+
+
+def painted_ball(color: tuple[float, float, float], stretch: tuple[float, float, float]) -> GaussianSplats:
+    """An ellipsoid of 2,000 Gaussians, white on its right side, so that every azimuth looks different."""
+    ball = sphere_splats(2000)
+    rgb = torch.tensor(color).repeat(2000, 1)
+    rgb[ball.means[:, 0] > 0.1] = 1.0
+    rgb[(ball.means[:, 2] > 0.1) & (ball.means[:, 0] < 0)] *= 0.3
+    means = ball.means * torch.tensor(stretch)
+    return GaussianSplats(means, ball.quats, ball.scales, ball.opacities, rgb_to_sh0(rgb)[:, None], ball.shN)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from ..data.condition_samples import scanned_points
 from ..data.object_views import picture, random_camera
 from ..data.partial import one_chunk
 from ..extraction import EmptySurfaceError, reconstruct_gaussians
+from ..functional.pictures import centered_on_white
 from ..gaussians import GaussianSplats
 from ..pipelines import DiffGSPipeline
 from .metrics import chamfer_distance, f_score
 from .novelty import ReferenceSet, surface_points, visible_centers
+from .picture_index import PictureIndex
 from .reconstruction import compare_images
 from .seam import near_seam, seam_psnr, seam_weights
 from .view_similarity import ViewFeatures, view_similarity
@@ -130,7 +133,8 @@ class ConditionJudge:
         if self.num_candidates > 1:
             name = f"generated, the most like it of {self.num_candidates}"
             yield name, self._generate(number, image=taken, num_candidates=self.num_candidates)
-        yield "nearest in the picture", self.train[self._nearest_in_view(truth, camera)]
+        yield "nearest picture of a training object", self.train[self.pictures.nearest(centered_on_white(taken))]
+        yield "nearest from the very same side", self.train[self._nearest_in_view(truth, camera)]
         yield "a random training object", self.train[int(generator.integers(len(self.train)))]
 
     def _from_part(
@@ -166,8 +170,13 @@ class ConditionJudge:
             return None
         return made.to("cpu")
 
+    @cached_property
+    def pictures(self) -> PictureIndex:
+        """The training objects from all sides."""
+        return PictureIndex(self.train)
+
     def _nearest_in_view(self, truth: GaussianSplats, camera: Cameras) -> int:
-        """The training object that looks most like it from where the picture was taken."""
+        """The training object that looks most like it from where the picture was taken, which no other is told."""
         small = camera.resized(_VIEW_SIZE, _VIEW_SIZE)
         seen = render_on_white(truth, small)
         errors = [float((render_on_white(one, small) - seen).square().mean()) for one in self.train]

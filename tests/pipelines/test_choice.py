@@ -8,27 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from diffgs_diffusers import DiffGSPipeline, GaussianSplats, default_checkpoint, orbit_cameras
+from diffgs_diffusers import DiffGSPipeline, default_checkpoint, orbit_cameras
 from diffgs_diffusers.data.object_views import picture
 from diffgs_diffusers.functional.pictures import centered_on_white
-from diffgs_diffusers.functional.spherical_harmonics import rgb_to_sh0
 from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.pipelines.choice import likeness, most_alike
-from tests.factories import sphere_splats
+from tests.factories import painted_ball
 
-
-def painted(color: tuple[float, float, float], stretch: tuple[float, float, float]) -> GaussianSplats:
-    """An ellipsoid of 2,000 Gaussians, white on its right side, so that every azimuth looks different."""
-    ball = sphere_splats(2000)
-    rgb = torch.tensor(color).repeat(2000, 1)
-    rgb[ball.means[:, 0] > 0.1] = 1.0
-    rgb[(ball.means[:, 2] > 0.1) & (ball.means[:, 0] < 0)] *= 0.3
-    means = ball.means * torch.tensor(stretch)
-    return GaussianSplats(means, ball.quats, ball.scales, ball.opacities, rgb_to_sh0(rgb)[:, None], ball.shN)
-
-
-RED, FLAT = painted((0.9, 0.1, 0.1), (1.0, 0.9, 0.6)), painted((0.9, 0.1, 0.1), (1.0, 0.3, 1.0))
-BLUE = painted((0.1, 0.1, 0.9), (1.0, 0.9, 0.6))
+RED, FLAT = painted_ball((0.9, 0.1, 0.1), (1.0, 0.9, 0.6)), painted_ball((0.9, 0.1, 0.1), (1.0, 0.3, 1.0))
+BLUE = painted_ball((0.1, 0.1, 0.9), (1.0, 0.9, 0.6))
 
 
 @pytest.mark.parametrize(("elevation", "azimuth"), [(20.0, 130.0), (3.0, 318.0), (40.0, 41.0)])
