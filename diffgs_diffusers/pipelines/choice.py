@@ -78,7 +78,10 @@ def likeness(splats: GaussianSplats, picture: Image.Image) -> Likeness:
 
 
 def most_alike(vae: BaseGaussianVAE, latents: Tensor, picture: Image.Image) -> int:
-    """Which of the candidates looks most like a picture; the first if all are empty.
+    """Which of the candidates fits a picture best; the first if all are empty.
+
+    Of the half that looks most like it, the one that lies nearest to the others of that half: what a picture does
+    not show is likely to be as most of them have it.
 
     Args:
         vae: in float32.
@@ -93,7 +96,10 @@ def most_alike(vae: BaseGaussianVAE, latents: Tensor, picture: Image.Image) -> i
             errors.append(likeness(sketch, picture).error)
         except EmptySurfaceError:
             errors.append(float("inf"))
-    return int(np.argmin(errors))
+    order = np.argsort(errors, kind="stable")
+    there = [index for index in order if errors[index] < float("inf")] or [0]
+    rows = latents[there[: max(1, len(latents) // 2)]].flatten(1)
+    return int(there[int(torch.cdist(rows, rows).sum(dim=1).argmin())])
 
 
 def small_picture(picture: Image.Image) -> Tensor:

@@ -48,6 +48,19 @@ def test_the_candidate_that_looks_most_like_a_picture_is_chosen() -> None:
         assert most_alike(vae, torch.cat([latents, empty]), centered_on_white(picture(truth, cameras))) == index
 
 
+def test_of_those_that_look_like_it_the_one_that_the_others_are_like_is_chosen() -> None:
+    """Two that agree outvote a third one, though that looks most like the picture."""
+    vae = GaussianVAE.from_pretrained(default_checkpoint(), subfolder="vae", torch_dtype=torch.float32).eval()
+    with torch.no_grad():
+        red, blue = (vae.encode(one).latent_dist.mode() for one in (RED, BLUE))
+    common, own = torch.randn(2, *red.shape, generator=torch.Generator().manual_seed(0))
+    agreeing = [red + 1.5 * common, red + 1.5 * common + 0.1 * own]
+    taken = centered_on_white(picture(RED, orbit_cameras(1, 100, elevation=15, azimuth=75)))
+    assert most_alike(vae, torch.cat([red, agreeing[0]]), taken) == 0, "which looks most like it"
+    assert most_alike(vae, torch.cat([blue, red, *agreeing, blue, blue]), taken) in (2, 3)
+    assert most_alike(vae, torch.full_like(torch.cat(agreeing), 50.0), taken) == 0, "all are empty"
+
+
 def test_the_pipeline_returns_one_of_its_candidates(pipe: DiffGSPipeline) -> None:
     taken = picture(RED, orbit_cameras(1, 64))
     noise = torch.randn(6, 4, 48, generator=torch.Generator().manual_seed(0))
