@@ -52,12 +52,12 @@ def test_of_those_that_look_like_it_the_one_that_the_others_are_like_is_chosen()
     """Two that agree outvote a third one, though that looks most like the picture."""
     vae = GaussianVAE.from_pretrained(default_checkpoint(), subfolder="vae", torch_dtype=torch.float32).eval()
     with torch.no_grad():
-        dull = painted_ball((0.6, 0.15, 0.15), (1.0, 0.9, 0.6))
-        red, blue, darker = (vae.encode(one).latent_dist.mode() for one in (RED, BLUE, dull))
+        other = painted_ball((0.9, 0.6, 0.1), (1.0, 0.9, 0.6))
+        red, blue, orange = (vae.encode(one).latent_dist.mode() for one in (RED, BLUE, other))
     noise = torch.randn(red.shape, generator=torch.Generator().manual_seed(0))
-    agreeing = [darker, darker + 0.05 * noise]
+    agreeing = [orange, orange + 0.05 * noise]
     taken = centered_on_white(picture(RED, orbit_cameras(1, 100, elevation=15, azimuth=75)))
-    assert most_alike(vae, torch.cat([red, agreeing[0]]), taken) == 0, "which looks most like it"
+    assert most_alike(vae, torch.cat([red, *agreeing]), taken) == 0, "the half of three is one: the likest"
     assert most_alike(vae, torch.cat([blue, red, *agreeing, blue, blue]), taken) in (2, 3)
     assert most_alike(vae, torch.full_like(torch.cat(agreeing), 50.0), taken) == 0, "all are empty"
 
