@@ -1,4 +1,4 @@
-"""Of several objects, the one that looks most like a picture, from wherever it may have been taken."""
+"""Of several objects, the one that fits a picture best, from wherever it may have been taken."""
 
 from __future__ import annotations
 

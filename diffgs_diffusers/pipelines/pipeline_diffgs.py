@@ -126,8 +126,8 @@ class DiffGSPipeline(HubPipelineMixin, CheckMixin, ConditionMixin, DenoisingMixi
                 unconditional prediction.
             num_objects_per_prompt: objects for each prompt (or picture, …), next to each other in the batch.
             num_objects: objects of an unconditional batch, 1 if None; only without a condition.
-            num_candidates: K, how many objects are tried for each that is returned, which is the one that looks
-                most like its ``image``; time grows with it.
+            num_candidates: K, how many objects are tried for each that is returned: of the half that looks most
+                like its ``image``, the one that the others are most like. Time grows with it.
             num_inference_steps: denoising steps.
             guidance_scale: strength of the condition; 1 or less runs the denoiser once a step instead of twice.
             num_gaussians: N, exact, for each object.
