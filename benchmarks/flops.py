@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffgs_diffusers.functional.linear import linear
+from diffgs_diffusers.functional.linear import has_onednn, linear
 
 from .timing import measure
 
@@ -20,7 +20,7 @@ def count_flops(function: Callable[[], Any]) -> int:
 
     Counted while it runs, so the figure follows the code whatever its layers are turned into.
     """
-    counts = {torch.ops.mkldnn._linear_pointwise: _linear_flops}
+    counts = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if has_onednn() else {}
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=counts) as counter:
         function()
     return int(counter.get_total_flops())

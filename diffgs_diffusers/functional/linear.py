@@ -43,7 +43,7 @@ def linear(inputs: Tensor, layer: nn.Linear, activation: str = "none") -> Tensor
 
 def _is_constant(inputs: Tensor, weight: Tensor, activation: str) -> bool:
     """Whether oneDNN can do it, and no gradient is lost by that."""
-    if not _has_onednn() or inputs.device.type != "cpu" or weight.device.type != "cpu":
+    if not has_onednn() or inputs.device.type != "cpu" or weight.device.type != "cpu":
         return False
     if inputs.dtype not in _DTYPES or inputs.dtype != weight.dtype or inputs.numel() == 0:
         return False
@@ -52,7 +52,8 @@ def _is_constant(inputs: Tensor, weight: Tensor, activation: str) -> bool:
     return not weight.requires_grad and (not inputs.requires_grad or activation in _WITH_GRADIENT)
 
 
-def _has_onednn() -> bool:
+def has_onednn() -> bool:
+    """Whether torch was built with it."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
