@@ -35,7 +35,7 @@ def square_gemm(size: int, dtype: torch.dtype) -> tuple[Callable[[], torch.Tenso
     """A product of two square matrices, by the faster of torch's libraries, and its operations."""
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(size, size, generator=generator).to(dtype) for _ in range(2))
-    layer = nn.Linear(size, size, bias=False).requires_grad_(False)
+    layer = nn.Linear(size, size, bias=False)
     layer.weight = nn.Parameter(right, requires_grad=False)
     out = torch.empty(size, size, dtype=dtype)
     products = (lambda: torch.mm(left, right, out=out), lambda: linear(left, layer))
