@@ -58,13 +58,13 @@ latents:  ## what the VAE makes of the dataset
 	$(LAUNCH) training/encode_latents.py --pretrained_model_name_or_path $(RUNS)/sharing/vae \
 		--train_data_dir $(DATA) --output_dir $(RUNS)/latents --view_size 64
 
-train-pictures:  ## what the denoiser is told of pictures
-	$(LAUNCH) training/train_image_encoder.py --image_encoder $(RUNS)/clip/clip --train_data_dir $(RUNS)/latents \
+train-pictures:  ## what pictures let the denoiser guess
+	$(LAUNCH) training/train_picture_guess.py --image_encoder $(RUNS)/clip/clip --train_data_dir $(RUNS)/latents \
 		--output_dir $(RUNS)/pictures --resume_from_checkpoint latest
 
 train-ldm:  ## the latent denoiser, and the whole pipeline
 	$(LAUNCH) training/train_ldm.py --pretrained_vae_model_name_or_path $(RUNS)/sharing/vae \
-		--pretrained_model_name_or_path $(RUNS)/clip/clip --image_encoder $(RUNS)/pictures \
+		--pretrained_model_name_or_path $(RUNS)/clip/clip --image_encoder $(RUNS)/clip/clip --train_image_encoder \
 		--pretrained_condition_encoder $(RUNS)/pictures/condition_encoder --object_data_dir $(DATA) \
 		--text_share 0.65 --image_share 0.35 --partial_share 0.17 --points_share 0.15 \
 		--train_data_dir $(RUNS)/latents --output_dir $(RUNS)/pipeline --use_ema --resume_from_checkpoint latest

@@ -129,6 +129,7 @@ def tiny_condition_encoder() -> ConditionEncoder:
         image_dim=24,
         guess_channels=4,
         guess_rank=8,
+        guess_width=8,
         point_channels=8,
         point_resolution=8,
         depth_bins=4,

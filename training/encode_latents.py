@@ -45,7 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=int, default=8, help="versions encoded at a time")
     parser.add_argument("--mixed_precision", choices=("no", "bf16", "fp16"), default="no")
     parser.add_argument("--save_logvar", action="store_true", help="store the posterior's log variance too")
-    parser.add_argument("--view_size", type=int, default=0, help="store a picture of each version, this wide")
+    parser.add_argument("--view_size", type=int, default=0, help="store pictures of each version, this wide")
+    parser.add_argument("--num_views", type=int, default=8, help="pictures of each version, from all around")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -62,8 +63,10 @@ def encode_split(args: argparse.Namespace, vae: BaseGaussianVAE, split: str, sta
         versions, record = object_versions(dataset, index, count, args.seed)
         with torch.autocast(state.device.type, dtype, enabled=dtype is not None):
             mean, logvar = encode_versions(vae, versions, args.batch_size)
-        views = version_views(versions, record, args.view_size, args.seed) if args.view_size else None
-        write_latents(args.output_dir, record, mean, logvar if args.save_logvar else None, views)
+        pictures = None
+        if args.view_size:
+            pictures = version_views(versions, record, args.view_size, args.num_views, args.seed)
+        write_latents(args.output_dir, record, mean, logvar if args.save_logvar else None, pictures)
     return [record.id for record in dataset.records]
 
 
@@ -72,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.num_augmentations < 0 or args.batch_size < 1:
         parser.error("--num_augmentations must be at least 0 and --batch_size at least 1")
+    if args.num_views < 1:
+        parser.error(f"--num_views must be at least 1, got {args.num_views}")
     if args.view_size < 0:
         parser.error(f"--view_size must be at least 0, got {args.view_size}")
     state = process_state()
@@ -84,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "seed": args.seed,
         "save_logvar": args.save_logvar,
         "view_size": args.view_size,
+        "num_views": args.num_views,
     }
     if state.is_main_process:
         check_same_settings(args.output_dir, settings)

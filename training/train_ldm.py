@@ -99,7 +99,12 @@ def build_parser() -> argparse.ArgumentParser:
         group.add_argument(f"--{name}_share", type=float, default=share, help=f"share told of {name}")
     group.add_argument("--image_encoder", help="CLIP folder, pipeline folder or Hub id, for pictures")
     group.add_argument("--train_image_encoder", action="store_true", help="train it along, where it is a small one")
-    group.add_argument("--guess_weight", type=float, default=0.3, help="of the error of what a picture lets guess")
+    group.add_argument(
+        "--guess_weight",
+        type=float,
+        default=0.0,
+        help="of the error of what a picture lets guess; 0 keeps what train_picture_guess.py taught",
+    )
     group.add_argument("--object_data_dir", help="the dataset folder that was encoded, for parts and points")
     group.add_argument("--pretrained_condition_encoder", help="encoder of pictures, parts and points to start from")
     group.add_argument("--condition_encoder_config", help="JSON file of ConditionEncoder arguments")
@@ -273,6 +278,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             unet.config.patch_size,
             components.image_encoder,
         )
+        guess = components.condition_encoder.picture_guess
+        if guess is not None and not args.guess_weight:
+            guess.freeze_guess()
     samples = LatentSamples(
         latents,
         args.plain_caption_probability,

@@ -74,7 +74,8 @@ class LatentSamples(torch.utils.data.Dataset):
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         """``latents`` [C, L]; ``caption``, an index into :attr:`captions`; ``has_text``; and, where they are told,
-        ``view`` [H, W, 3] uint8, ``features`` [num_points, F] with ``kind``, an index into ``POINT_KINDS``."""
+        ``view`` [H, W, 3] uint8 from ``side`` [2], elevation and azimuth in degrees, ``features`` [num_points, F]
+        with ``kind``, an index into ``POINT_KINDS``."""
         generator = np.random.default_rng(key.seed)
         record = self.latents.records[key.index]
         version = int(generator.integers(len(record.captions)))
@@ -91,7 +92,9 @@ class LatentSamples(torch.utils.data.Dataset):
             "has_text": bool(generator.random() < self.shares.text),
         }
         if generator.random() < self.shares.image:
-            sample["view"] = self.latents.view(key.index, version)
+            number = int(generator.integers(self.latents.num_views))
+            sample["view"] = self.latents.view(key.index, version, number)
+            sample["side"] = self.latents.side(key.index, version, number)
         draw = generator.random()
         if draw < self.shares.partial + self.shares.points:
             if self.splats_of is None:
@@ -107,8 +110,8 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     """A batch of :class:`LatentSamples`: what only some rows have is stacked beside the numbers of those rows.
 
     Returns:
-        ``latents`` [B, C, L], ``caption`` and ``has_text`` [B]; where any row has them ``view`` [I, H, W, 3] with
-        ``view_rows`` [I], and ``features`` [G, N, F] and ``kind`` [G] with ``features_rows`` [G].
+        ``latents`` [B, C, L], ``caption`` and ``has_text`` [B]; where any row has them ``view`` [I, H, W, 3] and
+        ``side`` [I, 2] with ``view_rows`` [I], and ``features`` [G, N, F] and ``kind`` [G] with ``features_rows`` [G].
     """
     batch = {
         "latents": torch.stack([sample["latents"] for sample in samples]),
@@ -122,6 +125,8 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
             batch[f"{name}_rows"] = torch.tensor(rows)
             if name == "features":
                 batch["kind"] = torch.tensor([samples[row]["kind"] for row in rows])
+            else:
+                batch["side"] = torch.stack([samples[row]["side"] for row in rows])
     return batch
 
 

@@ -2,8 +2,8 @@
 
 ``latents.json`` (format, settings, ``latents_mean`` and ``latents_std``) · ``metadata.jsonl`` (one
 :class:`LatentRecord` per line) · ``objects/<id>.safetensors``: ``mean`` [V, C, L] and, if asked for, ``logvar``,
-half precision, and ``views`` [V, H, W, 3] uint8, of V versions of the object; the record is in the header too, so
-that a broken-off run can go on.
+half precision, and ``views`` [V, N, H, W, 3] uint8 with their ``sides`` [V, N, 2], of V versions of the object; the
+record is in the header too, so that a broken-off run can go on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..io.atomic import atomic_write
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SETTINGS_NAME = "latents.json"
 METADATA_NAME = "metadata.jsonl"
 
@@ -57,7 +57,7 @@ def write_latents(
     record: LatentRecord,
     mean: Tensor,
     logvar: Tensor | None = None,
-    views: Tensor | None = None,
+    pictures: tuple[Tensor, Tensor] | None = None,
 ) -> None:
     """Stores the latents of one object, whole or not at all.
 
@@ -66,7 +66,7 @@ def write_latents(
         record: with captions for each of the V versions.
         mean: [V, C, L] posterior means, not normalised.
         logvar: [V, C, L] posterior log variances.
-        views: [V, H, W, 3] uint8, a picture of each version.
+        pictures: views [V, N, H, W, 3] uint8, and the sides that they are taken from, [V, N, 2] degrees.
 
     Raises:
         ValueError: if the captions do not fit the versions or a value does not fit half precision.
@@ -78,8 +78,8 @@ def write_latents(
         tensors["logvar"] = logvar.half().contiguous()
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise ValueError(f"{record.id}: latents are not finite in half precision; check the VAE on this object.")
-    if views is not None:
-        tensors["views"] = views
+    if pictures is not None:
+        tensors["views"], tensors["sides"] = pictures
     path = latent_path(root, record.id)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as stream:
@@ -87,7 +87,7 @@ def write_latents(
 
 
 def read_latents(root: str | Path, object_id: str) -> tuple[LatentRecord, dict[str, Tensor]]:
-    """Record and tensors (``mean``, perhaps ``logvar`` and ``views``) of one object.
+    """Record and tensors (``mean``, perhaps ``logvar``, ``views`` and ``sides``) of one object.
 
     Raises:
         OSError: if the file is missing or damaged.
@@ -217,16 +217,24 @@ class LatentDataset:
             value = value + (0.5 * tensors["logvar"][version].float()).exp() * noise
         return (value - self.mean) / self.std
 
-    def view(self, index: int, version: int) -> Tensor:
-        """A picture of a version, [H, W, 3] uint8.
+    @property
+    def num_views(self) -> int:
+        """Pictures of each version.
 
         Raises:
             ValueError: if the folder has none.
         """
-        tensors = self._tensors[index]
-        if "views" not in tensors:
+        if "views" not in self._tensors[0]:
             raise ValueError(f"{self.root} has no pictures: run encode_latents.py with --view_size.")
-        return tensors["views"][version]
+        return self._tensors[0]["views"].shape[1]
+
+    def view(self, index: int, version: int, number: int) -> Tensor:
+        """One of the :attr:`num_views` pictures of a version, [H, W, 3] uint8."""
+        return self._tensors[index]["views"][version, number]
+
+    def side(self, index: int, version: int, number: int) -> Tensor:
+        """Where a picture was taken from, [2]: elevation and azimuth in degrees."""
+        return self._tensors[index]["sides"][version, number]
 
 
 def read_latent_settings(root: str | Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..cameras import Cameras
 from ..data.condition_samples import scanned_points
-from ..data.object_views import picture, random_camera
+from ..data.object_views import random_picture, side_camera
 from ..data.partial import one_chunk
 from ..extraction import EmptySurfaceError, reconstruct_gaussians
 from ..functional.pictures import centered_on_white
@@ -127,14 +127,13 @@ class ConditionJudge:
     def _from_image(
         self, truth: GaussianSplats, number: int, generator: np.random.Generator
     ) -> Iterator[tuple[str, GaussianSplats | None]]:
-        camera = random_camera(128, generator)
-        taken = picture(truth, camera)
+        taken, side = random_picture(truth, 128, generator)
         yield "generated", self._generate(number, image=taken)
         if self.num_candidates > 1:
             name = f"generated, the most like it of {self.num_candidates}"
             yield name, self._generate(number, image=taken, num_candidates=self.num_candidates)
         yield "nearest picture of a training object", self.train[self.pictures.nearest(centered_on_white(taken))]
-        yield "nearest from the very same side", self.train[self._nearest_in_view(truth, camera)]
+        yield "nearest from the very same side", self.train[self._nearest_in_view(truth, side_camera(side, _VIEW_SIZE))]
         yield "a random training object", self.train[int(generator.integers(len(self.train)))]
 
     def _from_part(
@@ -177,9 +176,8 @@ class ConditionJudge:
 
     def _nearest_in_view(self, truth: GaussianSplats, camera: Cameras) -> int:
         """The training object that looks most like it from where the picture was taken, which no other is told."""
-        small = camera.resized(_VIEW_SIZE, _VIEW_SIZE)
-        seen = render_on_white(truth, small)
-        errors = [float((render_on_white(one, small) - seen).square().mean()) for one in self.train]
+        seen = render_on_white(truth, camera)
+        errors = [float((render_on_white(one, camera) - seen).square().mean()) for one in self.train]
         return int(np.argmin(errors))
 
     def _nearest_to_part(self, part: GaussianSplats) -> int:

@@ -12,10 +12,9 @@ from PIL import Image, UnidentifiedImageError
 MARGIN = 0.1  # of the square's side, left free on every side of the object
 MOST_PIXELS = 1024  # along a side; no CLIP sees more
 LEAST_PIXELS = 8
-_UNIFORM, _DIFFERENT = (
-    6,
-    16,
-)  # of 255: a border that varies less is a background, what differs more stands before it
+# Of 255: a border that varies less is a background, what differs more stands before it.
+_UNIFORM = 6
+LEAST_DIFFERENCE = 16
 
 
 def load_picture(image: Any, name: str = "image") -> Image.Image:
@@ -69,7 +68,7 @@ def centered_on_white(image: Image.Image) -> Image.Image:
     """
     background: tuple[int, ...] = (255, 255, 255)
     if image.mode == "RGBA":
-        box = image.getchannel("A").point(lambda value: 255 * (value > _DIFFERENT)).getbbox()
+        box = image.getchannel("A").point(lambda value: 255 * (value > LEAST_DIFFERENCE)).getbbox()
         if box is None:
             raise ValueError("The image is transparent everywhere: there is no object in it.")
         opaque = Image.new("RGB", image.size, background)
@@ -82,7 +81,7 @@ def centered_on_white(image: Image.Image) -> Image.Image:
         box = None
         if np.abs(border - color).mean() <= _UNIFORM:
             background = tuple(int(value) for value in color)
-            rows, columns = np.nonzero(np.abs(pixels - color).max(axis=2) > _DIFFERENT)
+            rows, columns = np.nonzero(np.abs(pixels - color).max(axis=2) > LEAST_DIFFERENCE)
             if len(rows):
                 box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     part = image.crop(box) if box is not None else image
@@ -103,7 +102,7 @@ def centered_renders(views: torch.Tensor, size: int, background: torch.Tensor) -
     Returns:
         [C, S, S, 3]; a view that shows nothing is all background.
     """
-    seen = views[..., 3] > _DIFFERENT / 255
+    seen = views[..., 3] > LEAST_DIFFERENCE / 255
     side = views.shape[1]
     left, right = _ends(seen.any(dim=1))
     top, bottom = _ends(seen.any(dim=2))

@@ -49,13 +49,14 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
     sequence: every position gets a state, the empty ones too, as that nothing was found there is known as well.
     A linear shortcut carries the means of the points' features there, without which hues were learned last.
     The states of a picture come from a CLIP vision model and are projected for the cross-attention; besides, a
-    first guess of the latents from them can be told at every position.
+    first guess of the latents from its pixels can be told at every position.
 
     Args:
         cross_attention_dim: size of a state, that of the denoiser's condition.
         image_dim: size of the vision model's states; None for an encoder that takes no pictures.
         guess_channels: latent channels of a position, for a :class:`PictureGuess`; None for none.
         guess_rank: components of that guess.
+        guess_width: channels of the first layer of its network.
         point_channels: width of the point encoder.
         point_resolution: cells along a side of the planes that points are pooled on.
         num_point_blocks: residual blocks of the point encoder.
@@ -78,6 +79,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         image_dim: int | None = None,
         guess_channels: int | None = None,
         guess_rank: int = 256,
+        guess_width: int = 48,
         point_channels: int = 32,
         point_resolution: int = 32,
         num_point_blocks: int = 3,
@@ -118,8 +120,8 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         )
         self.picture_guess = (
             None
-            if image_dim is None or guess_channels is None
-            else PictureGuess(image_dim, 3 * resolution**2, guess_channels, guess_rank, cross_attention_dim)
+            if guess_channels is None
+            else PictureGuess(3 * resolution**2, guess_channels, guess_rank, guess_width, cross_attention_dim)
         )
 
     def prepare_features(self, features: Sequence[Tensor], seed: int = 0) -> Tensor:
@@ -156,10 +158,10 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             raise ValueError(f"Image states must have {self.config.image_dim} channels, got {states.shape[-1]}.")
         return self.image_projection(states.to(self.dtype))
 
-    def places_of_images(self, states: Tensor) -> Tensor | None:
-        """What a vision model's last hidden states [B, S, image_dim] say of each position,
+    def places_of_images(self, pixels: Tensor) -> Tensor | None:
+        """What pictures [B, 3, H, H], as CLIP's image processor makes them, let guess of each position,
         [B, 3 · resolution², cross_attention_dim]; None for an encoder without a guess."""
-        return None if self.picture_guess is None else self.picture_guess(states.to(self.dtype))
+        return None if self.picture_guess is None else self.picture_guess(pixels)
 
     def forward(self, features: Tensor, kinds: Tensor) -> Tensor:
         """States of places.

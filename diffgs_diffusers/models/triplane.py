@@ -12,18 +12,27 @@ from torch import Tensor, nn
 
 
 class ResidualBlock2D(nn.Module):
-    """Two 3×3 convolutions with group normalisation and SiLU around a skip connection."""
+    """Two 3×3 convolutions with group normalisation and SiLU around a skip connection.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: of what comes in, a multiple of 8.
+        out_channels: of what goes out; None for as many.
+        stride: by how much the picture gets smaller.
+    """
+
+    def __init__(self, channels: int, out_channels: int | None = None, stride: int = 1) -> None:
         super().__init__()
+        out_channels = out_channels or channels
         self.norm1 = nn.GroupNorm(8, channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm2 = nn.GroupNorm(8, channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, out_channels, 3, stride, padding=1)
+        self.norm2 = nn.GroupNorm(8, out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        same = out_channels == channels and stride == 1
+        self.skip = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1, stride)
 
     def forward(self, hidden: Tensor) -> Tensor:
         residual = self.conv1(nn.functional.silu(self.norm1(hidden)))
-        return hidden + self.conv2(nn.functional.silu(self.norm2(residual)))
+        return self.skip(hidden) + self.conv2(nn.functional.silu(self.norm2(residual)))
 
 
 class AxisExchange(nn.Module):

@@ -79,10 +79,10 @@ def encode_context(
     if encoder is None:
         return None
     if context.images and image_encoder is not None and image_processor is not None:
-        pixels = image_processor(images=context.images, return_tensors="pt").pixel_values
-        states = image_encoder(pixels.to(device, image_encoder.dtype)).last_hidden_state
+        pixels = image_processor(images=context.images, return_tensors="pt").pixel_values.to(device)
+        states = image_encoder(pixels.to(image_encoder.dtype)).last_hidden_state
         tokens = Condition.of_type(encoder.project_images(states), condition_types.index("image"))
-        found.append(replace(tokens, aligned=encoder.places_of_images(states)))
+        found.append(replace(tokens, aligned=encoder.places_of_images(pixels)))
     features = {
         "partial": [splats_features(one) for one in context.parts],
         "points": [points_features(*one) for one in context.clouds],

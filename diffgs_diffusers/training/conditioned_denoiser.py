@@ -107,7 +107,7 @@ class ConditionedDenoiser(nn.Module):
         condition, guesser = Condition.of_type(tokens, type_id, mask), self.condition_encoder.picture_guess
         if guesser is None:
             return condition, None
-        guess = guesser.guess(states.to(self.condition_encoder.dtype))
+        guess = guesser.guess(pixels)
         aligned = _spread(guesser.places(guess), rows, batch_size)
         return replace(condition, aligned=aligned), guesser.latents(guess, self.unet.config.patch_size)
 

@@ -6,7 +6,6 @@ import hashlib
 import os
 import zlib
 from collections.abc import Sequence
-from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +17,7 @@ from ..data.augmentation import augment
 from ..data.captions import colors_in, compose_caption
 from ..data.dataset import GaussianObjectDataset, read_settings
 from ..data.latents import LatentRecord
-from ..data.object_views import random_view
+from ..data.object_views import random_picture, small_view
 from ..gaussians import GaussianSplats
 from ..models.base_vae import BaseGaussianVAE
 from ..models.loading import vae_class
@@ -54,10 +53,21 @@ def object_version(dataset: GaussianObjectDataset, index: int, number: int, seed
     return _version(dataset, index, number, seed)[0]
 
 
-def version_views(versions: Sequence[GaussianSplats], record: LatentRecord, size: int, seed: int) -> Tensor:
-    """A picture of every version, [V, size, size, 3] uint8, each from another side."""
-    generators = (np.random.default_rng((seed, _entropy(record.id), number, 1)) for number in range(len(versions)))
-    return torch.stack([random_view(*pair) for pair in zip(versions, repeat(size), generators, strict=False)])
+def version_views(
+    versions: Sequence[GaussianSplats], record: LatentRecord, size: int, num_views: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Pictures of every version, each from another side.
+
+    Returns:
+        views [V, num_views, size, size, 3] uint8, and their sides [V, num_views, 2], elevation and azimuth in degrees.
+    """
+    views, sides = [], []
+    for number, splats in enumerate(versions):
+        generator = np.random.default_rng((seed, _entropy(record.id), number, 1))
+        drawn = [random_picture(splats, 2 * size, generator) for _ in range(num_views)]
+        views.append(torch.stack([small_view(seen, size) for seen, _ in drawn]))
+        sides.append(torch.tensor([side for _, side in drawn]))
+    return torch.stack(views), torch.stack(sides)
 
 
 def _version(

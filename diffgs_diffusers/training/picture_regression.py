@@ -1,12 +1,12 @@
-"""A vision model taught to guess the latents of what it sees, before the denoiser is told of pictures."""
+"""A network taught to guess the latents of what it sees, before the denoiser is told of pictures."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from itertools import product
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPImageProcessor, CLIPVisionModel
+from transformers import CLIPImageProcessor
 
 from ..data.latents import LatentDataset
 from ..models import ConditionEncoder
@@ -14,13 +14,20 @@ from ..models.unet_1d_blocks import patchify
 from .conditioned_denoiser import pixels_of
 
 MOST_SHIFT = 3  # pixels, so that an object need not be in the very middle
+# The side that a picture was taken from, as the network is asked for it: its azimuth as one of 36, the neighbours
+# being nearly right, and its elevation in units of ten degrees around the middle one.
+NUM_AZIMUTHS, AZIMUTH_SPREAD = 36, 8.0
+ELEVATION_MIDDLE, ELEVATION_UNIT, ELEVATION_WEIGHT = 17.5, 10.0, 0.2
+_BATCH = 128
 
 
 class PictureRegressor(nn.Module):
-    """From pictures to a first guess of the latents.
+    """From pictures to a first guess of the latents, and to the side that they were taken from.
+
+    Which side it is matters for all that is guessed, and to ask for it as well makes the guess better; the layer
+    that answers is only there for training.
 
     Args:
-        image_encoder: CLIP vision model.
         condition_encoder: one with a :class:`~diffgs_diffusers.models.picture_guess.PictureGuess`, which alone is
             trained of it.
 
@@ -28,22 +35,41 @@ class PictureRegressor(nn.Module):
         ValueError: if it has none.
     """
 
-    def __init__(self, image_encoder: CLIPVisionModel, condition_encoder: ConditionEncoder) -> None:
+    def __init__(self, condition_encoder: ConditionEncoder) -> None:
         super().__init__()
-        if condition_encoder.picture_guess is None:
-            raise ValueError("The condition encoder makes no guess: give it `image_dim` and `guess_channels`.")
-        self.image_encoder, self.condition_encoder = image_encoder, condition_encoder.requires_grad_(False)
-        condition_encoder.picture_guess.requires_grad_(True)
+        guess = condition_encoder.picture_guess
+        if guess is None:
+            raise ValueError("The condition encoder makes no guess: give it `guess_channels`.")
+        self.condition_encoder = condition_encoder.requires_grad_(False)
+        guess.requires_grad_(True).proj_out.requires_grad_(False)
+        self.side = nn.Linear(guess.num_features, NUM_AZIMUTHS + 1)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W], as the image processor makes them, to patches of latents [B, P, C · patch]."""
-        assert self.condition_encoder.picture_guess is not None
-        return self.condition_encoder.picture_guess.guess(self.image_encoder(pixels).last_hidden_state)
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures [B, 3, H, W], as the image processor makes them, to patches of latents [B, P, C · patch] and
+        what :func:`side_loss` compares with their sides, [B, NUM_AZIMUTHS + 1]."""
+        guess = self.condition_encoder.picture_guess
+        assert guess is not None
+        features = guess.features(pixels)
+        return guess.guess_from(features), self.side(features)
 
     def save_pretrained(self, folder: str) -> None:
-        """The vision model to ``folder``, the condition encoder beside it."""
-        self.image_encoder.save_pretrained(folder)
-        self.condition_encoder.save_pretrained(str(Path(folder).with_name("condition_encoder")))
+        """The condition encoder."""
+        self.condition_encoder.save_pretrained(folder)
+
+
+def side_loss(found: Tensor, sides: Tensor) -> Tensor:
+    """How far an answer is from the side, azimuths by cross-entropy and elevations by their error; a scalar.
+
+    Args:
+        found: [B, NUM_AZIMUTHS + 1], logits of the azimuths, the elevation behind them.
+        sides: [B, 2] elevation and azimuth in degrees.
+    """
+    azimuths = torch.arange(NUM_AZIMUTHS, device=sides.device) * (360 / NUM_AZIMUTHS)
+    apart = (sides[:, 1:] - azimuths + 180) % 360 - 180
+    target = (-0.5 * (apart / AZIMUTH_SPREAD).square()).softmax(dim=1)
+    elevations = (sides[:, 0] - ELEVATION_MIDDLE) / ELEVATION_UNIT
+    around = nn.functional.cross_entropy(found[:, :-1].float(), target)
+    return around + ELEVATION_WEIGHT * nn.functional.smooth_l1_loss(found[:, -1].float(), elevations)
 
 
 def latent_patches(latents: Tensor, patch_size: int) -> Tensor:
@@ -68,13 +94,27 @@ def shifted(views: Tensor, generator: torch.Generator) -> Tensor:
     return views.roll(tuple(moves.tolist()), (1, 2))
 
 
-def explained_variance(
+@torch.no_grad()
+def held_out_scores(
     model: PictureRegressor, latents: LatentDataset, image_processor: CLIPImageProcessor, patch_size: int
-) -> float:
-    """How much of the variance of latents around their mean the guesses from their pictures explain; 1 is all."""
+) -> dict[str, float]:
+    """How well the pictures of objects as they are (their first versions) are read.
+
+    Returns:
+        ``explained_variance``: how much of the variance of the latents around their mean the guesses explain, 1 is
+        all; ``azimuth_error``: mean of the angles by which azimuths are missed, degrees, 90 by chance.
+    """
     device = next(model.parameters()).device
-    views = torch.stack([latents.view(index, 0) for index in range(len(latents))]).to(device)
-    truth = torch.stack([latents.latents(index, 0) for index in range(len(latents))]).to(device)
-    patches = latent_patches(truth, patch_size)
-    errors = (model(pixels_of(views, image_processor)) - patches).square().sum()
-    return 1 - float(errors / (patches - patches.mean(dim=0)).square().sum())
+    rows = list(product(range(len(latents)), range(latents.num_views)))
+    truth = latent_patches(torch.stack([latents.latents(index, 0) for index in range(len(latents))]), patch_size)
+    spread = (truth - truth.mean(dim=0)).square().sum() * latents.num_views
+    error, missed = 0.0, 0.0
+    for start in range(0, len(rows), _BATCH):
+        some = rows[start : start + _BATCH]
+        views = torch.stack([latents.view(index, 0, number) for index, number in some])
+        guess, found = (one.float().cpu() for one in model(pixels_of(views.to(device), image_processor)))
+        error += float((guess - truth[[index for index, _ in some]]).square().sum())
+        azimuths = torch.stack([latents.side(index, 0, number)[1] for index, number in some])
+        best = found[:, :-1].argmax(dim=1) * (360 / NUM_AZIMUTHS)
+        missed += float(((best - azimuths + 180) % 360 - 180).abs().sum())
+    return {"explained_variance": 1 - error / float(spread), "azimuth_error": missed / len(rows)}

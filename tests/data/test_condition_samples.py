@@ -24,7 +24,7 @@ from diffgs_diffusers.models.condition_encoder import NUM_FEATURES, POINT_KINDS,
 from diffgs_diffusers.training.sampling import SampleKey
 from tests.factories import random_splats, sphere_splats
 
-CHANNELS, LENGTH, VERSIONS, SIDE = 3, 8, 4, 5
+CHANNELS, LENGTH, VERSIONS, VIEWS, SIDE = 3, 8, 4, 3, 5
 NUM_POINTS = 32
 SHARES = ConditionShares(text=0.6, image=0.5, partial=0.3, points=0.4)
 PARTIAL, POINTS = POINT_KINDS.index("partial"), POINT_KINDS.index("points")
@@ -47,8 +47,9 @@ def write_folder(folder: Path, with_views: bool = True) -> LatentDataset:
         captions = [[f"a red {object_id}", f"{object_id} in colour {version}"] for version in range(VERSIONS)]
         record = LatentRecord(object_id, "train", "chair", 0.5, captions, [f"a {object_id}"])
         mean = torch.randn(VERSIONS, CHANNELS, LENGTH, generator=generator)
-        views = torch.randint(256, (VERSIONS, SIDE, SIDE, 3), generator=generator, dtype=torch.uint8)
-        write_latents(folder, record, mean, torch.full_like(mean, -4.0), views if with_views else None)
+        views = torch.randint(256, (VERSIONS, VIEWS, SIDE, SIDE, 3), generator=generator, dtype=torch.uint8)
+        pictures = (views, torch.rand(VERSIONS, VIEWS, 2, generator=generator)) if with_views else None
+        write_latents(folder, record, mean, torch.full_like(mean, -4.0), pictures)
     write_index(folder, ["stool", "sofa"], {"seed": 0})
     return LatentDataset(folder)
 
@@ -155,11 +156,13 @@ def test_what_is_told_is_of_the_version_that_the_latents_are_of(latents, index):
     for seed in range(20):
         sample = samples[SampleKey(index, seed)]
         version = version_of(latents, sample, index)
-        assert torch.equal(sample["view"], latents.view(index, version))
+        (number,) = (n for n in range(VIEWS) if torch.equal(sample["view"], latents.view(index, version, n)))
+        assert torch.equal(sample["side"], latents.side(index, version, number))
         radii = sample["features"][:, :3].norm(dim=1)
         torch.testing.assert_close(radii, torch.full_like(radii, radius_of(index, version)), atol=1e-5, rtol=0)
-        seen.add(version)
-    assert seen == set(range(VERSIONS))
+        seen.add((version, number))
+    assert {version for version, _ in seen} == set(range(VERSIONS))
+    assert {number for _, number in seen} == set(range(VIEWS))
 
 
 def test_a_part_is_told_as_some_of_the_gaussians_with_all_that_is_known(latents):

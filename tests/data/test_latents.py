@@ -29,8 +29,9 @@ def make_mean(seed: int, versions: int) -> torch.Tensor:
     return noise * torch.tensor([0.5, 2.0, 5.0])[:, None] + torch.tensor([1.0, -3.0, 0.0])[:, None]
 
 
-def make_views(versions: int) -> torch.Tensor:
-    return torch.arange(versions * 2 * 5 * 3, dtype=torch.uint8).view(versions, 2, 5, 3)
+def make_pictures(versions: int) -> tuple[torch.Tensor, torch.Tensor]:
+    views = torch.arange(versions * 2 * 2 * 5 * 3).to(torch.uint8).view(versions, 2, 2, 5, 3)
+    return views, torch.arange(4.0 * versions).view(versions, 2, 2)
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def folder(tmp_path):
     records = [make_record("stool"), make_record("sofa"), make_record("bench", "validation")]
     for seed, record in enumerate(records):
         mean = make_mean(seed, len(record.captions))
-        views = make_views(VERSIONS) if record.id == "sofa" else None
-        write_latents(tmp_path, record, mean, torch.full_like(mean, -4.0), views)
+        pictures = make_pictures(len(mean))
+        write_latents(tmp_path, record, mean, torch.full_like(mean, -4.0), pictures)
     write_index(tmp_path, [record.id for record in records], {"seed": 0})
     return tmp_path
 
@@ -77,11 +78,18 @@ def test_posterior_noise_has_the_stored_variance(folder):
     torch.testing.assert_close(shift, torch.full_like(shift, float(np.exp(-2.0))), rtol=1e-3, atol=1e-3)
 
 
-def test_pictures_of_versions_are_read_back_where_there_are_any(folder):
-    dataset = LatentDataset(folder)
-    assert torch.equal(dataset.view(1, 2), make_views(VERSIONS)[2])
+def test_pictures_of_versions_are_read_back_with_their_sides(folder):
+    dataset, (views, sides) = LatentDataset(folder), make_pictures(VERSIONS)
+    assert dataset.num_views == 2
+    assert torch.equal(dataset.view(1, 2, 1), views[2, 1])
+    assert torch.equal(dataset.side(1, 2, 1), sides[2, 1])
+
+
+def test_a_folder_without_pictures_says_how_to_make_them(tmp_path):
+    write_latents(tmp_path, make_record("stool"), make_mean(0, VERSIONS))
+    write_index(tmp_path, ["stool"], {})
     with pytest.raises(ValueError, match=r"has no pictures: run encode_latents\.py with --view_size"):
-        dataset.view(0, 0)
+        _ = LatentDataset(tmp_path).num_views
 
 
 def test_an_unfinished_folder_is_refused(tmp_path):

@@ -10,7 +10,7 @@ import torch
 
 from diffgs_diffusers import GaussianSplats
 from diffgs_diffusers.cameras import orbit_cameras
-from diffgs_diffusers.data.object_views import picture, random_camera, random_view
+from diffgs_diffusers.data.object_views import picture, random_camera, random_picture, random_side, side_camera, small_view
 from tests.factories import sphere_splats
 
 SIZE = 64
@@ -26,9 +26,13 @@ def odd_object() -> GaussianSplats:
     )
 
 
+def random_view(splats: GaussianSplats, seed: int) -> torch.Tensor:
+    return small_view(random_picture(splats, 2 * SIZE, np.random.default_rng(seed))[0], SIZE)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_object_stands_in_the_middle_of_a_white_square(seed):
-    view = random_view(odd_object(), SIZE, np.random.default_rng(seed))
+    view = random_view(odd_object(), seed)
     assert view.shape == (SIZE, SIZE, 3)
     assert view.dtype == torch.uint8
     seen = (view.float() - 255).abs().amax(dim=2) > 40
@@ -44,17 +48,17 @@ def test_the_object_stands_in_the_middle_of_a_white_square(seed):
 
 
 def test_a_view_has_the_colors_of_the_object():
-    view = random_view(sphere_splats(800, rgb=RGB), SIZE, np.random.default_rng(0)).float() / 255
+    view = random_view(sphere_splats(800, rgb=RGB), 0).float() / 255
     middle = view[SIZE // 4 : -SIZE // 4, SIZE // 4 : -SIZE // 4].flatten(0, 1).median(dim=0).values
     torch.testing.assert_close(middle, torch.tensor(RGB), atol=0.05, rtol=0)
 
 
 def test_the_generator_alone_decides_the_side():
     splats = odd_object()
-    views = [random_view(splats, SIZE, np.random.default_rng(seed)) for seed in (0, 1, 2)]
+    views = [random_view(splats, seed) for seed in (0, 1, 2)]
     torch.manual_seed(7)
     np.random.seed(7)
-    assert torch.equal(views[1], random_view(splats, SIZE, np.random.default_rng(1)))
+    assert torch.equal(views[1], random_view(splats, 1))
     for first, second in ((0, 1), (0, 2), (1, 2)):
         assert (views[first].float() - views[second].float()).abs().mean() > 5
 
@@ -82,3 +86,29 @@ def test_what_can_be_seen_through_keeps_its_color_and_is_transparent():
     np.testing.assert_allclose(np.median(middle[:, :3], axis=0), 255 * np.array(RGB), atol=6)
     whole = np.asarray(picture(splats, orbit_cameras(1, SIZE)))
     assert whole[SIZE // 2, SIZE // 2, 3] > alpha + 40
+
+
+def test_a_picture_is_taken_from_the_side_that_is_said():
+    seen, side = random_picture(odd_object(), SIZE, np.random.default_rng(5))
+    assert seen.tobytes() == picture(odd_object(), side_camera(side, SIZE)).tobytes()
+
+
+def pale_beads(opacity: float) -> GaussianSplats:
+    """Forty beads on a string from left to right, each too pale to be seen unless others stand behind it."""
+    beads = sphere_splats(40, rgb=RGB)
+    means = torch.zeros(40, 3)
+    means[:, 0] = torch.linspace(-0.45, 0.45, 40)
+    return replace(beads, means=means, scales=torch.full((40, 3), 0.006), opacities=torch.full((40,), opacity))
+
+
+def test_a_side_that_shows_nothing_is_passed_over():
+    first = random_side(np.random.default_rng(0))
+    _, (elevation, azimuth) = random_picture(pale_beads(0.05), SIZE, np.random.default_rng(0))
+    along = abs(np.cos(np.deg2rad(elevation)) * np.sin(np.deg2rad(azimuth)))  # of the string, to the right
+    assert (elevation, azimuth) != first
+    assert along > 0.9 > abs(np.cos(np.deg2rad(first[0])) * np.sin(np.deg2rad(first[1])))
+
+
+def test_an_object_that_cannot_be_seen_is_refused():
+    with pytest.raises(ValueError, match="cannot be seen from any of 100 sides"):
+        random_picture(pale_beads(0.001), SIZE, np.random.default_rng(0))

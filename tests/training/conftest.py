@@ -129,8 +129,8 @@ def train_ldm() -> ModuleType:
 
 
 @pytest.fixture
-def train_image_encoder() -> ModuleType:
-    return load_script("train_image_encoder")
+def train_picture_guess() -> ModuleType:
+    return load_script("train_picture_guess")
 
 
 COLORS = {"red": (0.8, 0.1, 0.1), "blue": (0.2, 0.3, 0.8), "green": (0.2, 0.6, 0.2)}

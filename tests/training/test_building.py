@@ -29,7 +29,7 @@ def test_long_latents_are_worked_on_in_squares(length, patch_size):
 
 
 def test_a_new_condition_encoder_fits_latents_and_pictures(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"point_resolution": 8, "guess_rank": 4}))
+    (tmp_path / "config.json").write_text(json.dumps({"point_resolution": 8, "guess_rank": 4, "guess_width": 8}))
     image_encoder = tiny_image_models()["image_encoder"]
     config = str(tmp_path / "config.json")
     built = build_condition_encoder(None, config, 32, (8, 192), 4, image_encoder).config

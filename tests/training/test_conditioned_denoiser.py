@@ -94,7 +94,7 @@ def alone(model: ConditionedDenoiser, told: dict[str, Any], row: int) -> Tensor:
         seen = model.image_encoder(context["pixels"][[VIEW_ROWS.index(row)]]).last_hidden_state
         states.append(model.condition_encoder.project_images(seen))
         types += [1] * seen.shape[1]
-        places.append(model.condition_encoder.places_of_images(seen))
+        places.append(model.condition_encoder.places_of_images(context["pixels"][[VIEW_ROWS.index(row)]]))
     if row in FEATURES_ROWS:
         place = [FEATURES_ROWS.index(row)]
         places.append(model.condition_encoder(context["features"][place], context["kind"][place]))
@@ -117,9 +117,8 @@ def test_each_row_is_told_its_own_things_and_nothing_else(model, told):
 
 @torch.no_grad()
 def test_what_pictures_let_guess_is_returned(model, told):
-    seen = model.image_encoder(told["context"]["pixels"]).last_hidden_state
     guesser = model.condition_encoder.picture_guess
-    expected = guesser.latents(guesser.guess(seen), 1)
+    expected = guesser.latents(guesser.guess(told["context"]["pixels"]), 1)
     assert expected.shape == (2, CHANNELS, LENGTH)
     torch.testing.assert_close(model(**told).guess, expected)
     context = {name: value for name, value in told["context"].items() if name != "pixels"}
@@ -131,11 +130,11 @@ class GuessingTwice(ConditionedDenoiser):
 
     def _pictures(self, pixels, rows, batch_size):
         condition, _ = super()._pictures(pixels, rows, batch_size)
-        encoder, seen = self.condition_encoder, self.image_encoder(pixels).last_hidden_state
-        places = encoder.places_of_images(seen)
+        encoder = self.condition_encoder
+        places = encoder.places_of_images(pixels)
         aligned = places.new_zeros(batch_size, *places.shape[1:]).index_copy(0, rows, places)
         return replace(condition, aligned=aligned), encoder.picture_guess.latents(
-            encoder.picture_guess.guess(seen), self.unet.config.patch_size
+            encoder.picture_guess.guess(pixels), self.unet.config.patch_size
         )
 
 
@@ -243,6 +242,7 @@ def test_gradient_checkpointing_changes_no_gradient(model, told):
     gradients = []
     for _ in range(2):
         model.train().zero_grad()
+        torch.manual_seed(0)  # the guess drops features while it learns
         model(**told).sample.square().mean().backward()
         gradients.append([value.grad.clone() for value in model.parameters() if value.grad is not None])
         model.enable_gradient_checkpointing()

@@ -18,9 +18,9 @@ def test_configurations_parse_and_can_go_on(path):
     args = parse_training_arguments(parser, ["--config", str(path), "--output_dir", "run"])
     assert args.resume_from_checkpoint == "latest"
     # near-identical objects must not crowd out the others where captions are learned
-    assert args.weighted_sampling or path.stem.startswith(("vae", "sharing"))
+    assert args.weighted_sampling or path.stem.startswith(("vae", "sharing", "picture"))
 
 
 def test_every_trained_part_has_one():
     names = [path.stem.removesuffix("_furniture") for path in CONFIGS]
-    assert names == ["clip", "image_encoder", "ldm", "sharing", "vae"]
+    assert names == ["clip", "ldm", "picture_guess", "sharing", "vae"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from diffgs_diffusers.data.captions import colors_in
 from diffgs_diffusers.data.dataset import GaussianObjectDataset
 from diffgs_diffusers.data.latents import LatentDataset, latent_path, read_latents
+from diffgs_diffusers.data.object_views import picture, side_camera, small_view
 from diffgs_diffusers.functional.spherical_harmonics import sh0_to_rgb
 from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.training.encoding import object_version, object_versions, version_views, weights_digest
@@ -144,21 +146,24 @@ def test_one_version_is_that_of_all_versions(dataset_folder):
 
 
 def test_pictures_show_their_versions(encode_latents, words, tmp_path, dataset_folder):
-    encode_latents.main([*words, f"--view_size={VIEW_SIZE}"])
+    encode_latents.main([*words, f"--view_size={VIEW_SIZE}", "--num_views=2"])
     dataset, train = GaussianObjectDataset(dataset_folder), LatentDataset(tmp_path / "latents")
     seen = []
-    for index in range(len(train)):
-        for version in range(1 + AUGMENTATIONS):
-            view = train.view(index, version)
-            assert view.shape == (VIEW_SIZE, VIEW_SIZE, 3)
-            assert view.dtype == torch.uint8
-            seen.append(view)
-            # On white, whatever lies before it takes away what its colour lacks.
-            lacking = 255 - view.float().flatten(0, 1).mean(dim=0)
-            expected = 1 - sh0_to_rgb(object_version(dataset, index, version, seed=0).sh0[:, 0]).mean(dim=0)
-            assert torch.cosine_similarity(lacking, expected, dim=0) > 0.99
+    assert train.num_views == 2
+    for index, version, number in product(range(len(train)), range(1 + AUGMENTATIONS), range(2)):
+        view, splats = train.view(index, version, number), object_version(dataset, index, version, seed=0)
+        assert view.shape == (VIEW_SIZE, VIEW_SIZE, 3)
+        assert view.dtype == torch.uint8
+        side = tuple(train.side(index, version, number).tolist())
+        again = small_view(picture(splats, side_camera(side, 2 * VIEW_SIZE)), VIEW_SIZE)
+        assert (view.float() - again.float()).abs().max() <= 2  # sides are kept in single precision
+        seen.append(view)
+        # On white, whatever lies before it takes away what its colour lacks.
+        lacking = 255 - view.float().flatten(0, 1).mean(dim=0)
+        expected = 1 - sh0_to_rgb(splats.sh0[:, 0]).mean(dim=0)
+        assert torch.cosine_similarity(lacking, expected, dim=0) > 0.99
     assert len(torch.stack(seen).flatten(1).unique(dim=0)) == len(seen)
-    assert LatentDataset(tmp_path / "latents", "validation").view(0, 0).shape == (VIEW_SIZE, VIEW_SIZE, 3)
+    assert LatentDataset(tmp_path / "latents", "validation").view(0, 0, 1).shape == (VIEW_SIZE, VIEW_SIZE, 3)
 
 
 def test_without_a_size_no_pictures_are_stored(encode_latents, words, tmp_path):
@@ -168,11 +173,15 @@ def test_without_a_size_no_pictures_are_stored(encode_latents, words, tmp_path):
 
 def test_a_picture_depends_on_its_version_and_the_seed_alone(dataset_folder):
     versions, record = object_versions(GaussianObjectDataset(dataset_folder), 1, AUGMENTATIONS, seed=7)
-    views = version_views(versions, record, VIEW_SIZE, seed=7)
-    assert torch.equal(version_views(versions[:2], record, VIEW_SIZE, seed=7), views[:2])
-    assert not torch.equal(version_views(versions[:2], record, VIEW_SIZE, seed=8), views[:2])
+
+    def seen(splats, seed):
+        return version_views(splats, record, VIEW_SIZE, 1, seed)[0]
+
+    views = seen(versions, 7)
+    assert torch.equal(seen(versions[:2], 7), views[:2])
+    assert not torch.equal(seen(versions[:2], 8), views[:2])
     # The same object twice is seen from two sides.
-    twice = version_views([versions[0]] * 2, record, VIEW_SIZE, seed=7)
+    twice = seen([versions[0]] * 2, 7)
     assert not torch.equal(twice[0], twice[1])
 
 
@@ -189,7 +198,7 @@ def test_colours_of_a_caption(caption, names, colors):
     assert colors_in(caption, names) == colors
 
 
-@pytest.mark.parametrize("extra", ["--num_augmentations=-1", "--batch_size=0", "--view_size=-1"])
+@pytest.mark.parametrize("extra", ["--num_augmentations=-1", "--batch_size=0", "--view_size=-1", "--num_views=0"])
 def test_bad_arguments_end_with_code_2(encode_latents, words, extra):
     with pytest.raises(SystemExit) as stopped:
         encode_latents.main([*words, extra])

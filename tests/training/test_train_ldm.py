@@ -40,6 +40,7 @@ SMALL_CONDITION_ENCODER = {
     "channels": 16,
     "num_points": 64,
     "guess_rank": 8,
+    "guess_width": 8,
 }
 
 
