@@ -3,8 +3,8 @@
 accelerate launch training/train_picture_guess.py --train_data_dir LATENTS --image_encoder RUNS/clip/clip \
     --output_dir RUNS/pictures
 
-Needs latents made with encode_latents.py --view_size. RUNS/pictures/condition_encoder then holds a condition encoder
-whose guess is taught, for train_ldm.py --pretrained_condition_encoder.
+Needs latents made with encode_latents.py --view_size. RUNS/pictures/condition_encoder then holds a condition
+encoder whose guess is taught, for train_ldm.py --pretrained_condition_encoder.
 """
 
 from __future__ import annotations

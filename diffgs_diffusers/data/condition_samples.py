@@ -111,7 +111,8 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
 
     Returns:
         ``latents`` [B, C, L], ``caption`` and ``has_text`` [B]; where any row has them ``view`` [I, H, W, 3] and
-        ``side`` [I, 2] with ``view_rows`` [I], and ``features`` [G, N, F] and ``kind`` [G] with ``features_rows`` [G].
+        ``side`` [I, 2] with ``view_rows`` [I], and ``features`` [G, N, F] and ``kind`` [G] with ``features_rows``
+        [G].
     """
     batch = {
         "latents": torch.stack([sample["latents"] for sample in samples]),

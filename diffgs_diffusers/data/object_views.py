@@ -16,7 +16,7 @@ _MOST_TRIES = 100
 
 
 def random_side(generator: np.random.Generator) -> tuple[float, float]:
-    """Elevation and azimuth in degrees: anywhere around the object, from a little below the horizon to well above."""
+    """Elevation and azimuth in degrees: all around the object, from a little below the horizon to well above it."""
     return float(generator.uniform(*ELEVATIONS)), float(generator.uniform(0, 360))
 
 
@@ -50,7 +50,7 @@ def random_picture(
     for _ in range(_MOST_TRIES):
         side = random_side(generator)
         seen = picture(splats, side_camera(side, size))
-        if seen.getchannel("A").getextrema()[1] > LEAST_DIFFERENCE:
+        if np.asarray(seen.getchannel("A")).max() > LEAST_DIFFERENCE:
             return seen, side
     raise ValueError(f"The object cannot be seen from any of {_MOST_TRIES} sides: it has no opaque Gaussians.")
 

@@ -133,7 +133,8 @@ class ConditionJudge:
             name = f"generated, the most like it of {self.num_candidates}"
             yield name, self._generate(number, image=taken, num_candidates=self.num_candidates)
         yield "nearest picture of a training object", self.train[self.pictures.nearest(centered_on_white(taken))]
-        yield "nearest from the very same side", self.train[self._nearest_in_view(truth, side_camera(side, _VIEW_SIZE))]
+        camera = side_camera(side, _VIEW_SIZE)
+        yield "nearest from the very same side", self.train[self._nearest_in_view(truth, camera)]
         yield "a random training object", self.train[int(generator.integers(len(self.train)))]
 
     def _from_part(

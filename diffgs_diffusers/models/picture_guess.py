@@ -30,9 +30,7 @@ class PictureGuess(nn.Module):
         cross_attention_dim: size of a state.
     """
 
-    def __init__(
-        self, num_positions: int, channels: int, rank: int, width: int, cross_attention_dim: int
-    ) -> None:
+    def __init__(self, num_positions: int, channels: int, rank: int, width: int, cross_attention_dim: int) -> None:
         super().__init__()
         self.channels = channels
         self.network = nn.Sequential(

@@ -59,7 +59,8 @@ def version_views(
     """Pictures of every version, each from another side.
 
     Returns:
-        views [V, num_views, size, size, 3] uint8, and their sides [V, num_views, 2], elevation and azimuth in degrees.
+        views [V, num_views, size, size, 3] uint8, and their sides [V, num_views, 2], elevation and azimuth in
+        degrees.
     """
     views, sides = [], []
     for number, splats in enumerate(versions):

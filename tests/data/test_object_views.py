@@ -10,7 +10,14 @@ import torch
 
 from diffgs_diffusers import GaussianSplats
 from diffgs_diffusers.cameras import orbit_cameras
-from diffgs_diffusers.data.object_views import picture, random_camera, random_picture, random_side, side_camera, small_view
+from diffgs_diffusers.data.object_views import (
+    picture,
+    random_camera,
+    random_picture,
+    random_side,
+    side_camera,
+    small_view,
+)
 from tests.factories import sphere_splats
 
 SIZE = 64

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from diffgs_diffusers.data.latents import LatentDataset, LatentRecord, write_index, write_latents
 from diffgs_diffusers.models import ConditionEncoder
 from diffgs_diffusers.training.picture_regression import (
@@ -41,7 +42,8 @@ def latents_folder(tmp_path) -> Path:
 def words(latents_folder, tmp_path) -> list[str]:
     for part in tiny_image_models().values():
         part.save_pretrained(str(tmp_path / "clip"))
-    (tmp_path / "encoder.json").write_text(json.dumps({"guess_rank": 4, "guess_width": 8, "point_resolution": 8, "channels": 16}))
+    sizes = {"guess_rank": 4, "guess_width": 8, "point_resolution": 8, "channels": 16}
+    (tmp_path / "encoder.json").write_text(json.dumps(sizes))
     return [
         f"--train_data_dir={latents_folder}",
         f"--image_encoder={tmp_path / 'clip'}",
