@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from diffgs_diffusers import DiffGSPipeline, default_checkpoint, orbit_cameras
 
 PROMPTS = (
-    ("a red armchair", 9),
+    ("a red armchair", 5),
     ("a blue sofa", 0),
     ("a yellow car", 3),
     ("a white bed", 2),
