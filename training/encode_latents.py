@@ -46,7 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--mixed_precision", choices=("no", "bf16", "fp16"), default="no")
     parser.add_argument("--save_logvar", action="store_true", help="store the posterior's log variance too")
     parser.add_argument("--view_size", type=int, default=0, help="store pictures of each version, this wide")
-    parser.add_argument("--num_views", type=int, default=8, help="pictures of each version, from all around")
+    parser.add_argument(
+        "--num_views", type=int, default=8, help="pictures of each version, kept in memory in training"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser
 

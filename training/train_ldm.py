@@ -50,6 +50,7 @@ from diffgs_diffusers.training.sampling import build_dataloader, sampling_weight
 from diffgs_diffusers.training.setup import default_device, explicit_attention_on_cpu
 from diffgs_diffusers.training.validation_ldm import held_out_error, render_prompts, validation_set
 
+NEW_GUESS_WEIGHT = 0.3
 DEFAULTS = {
     "learning_rate": 5e-4,
     "train_batch_size": 64,
@@ -102,8 +103,8 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--guess_weight",
         type=float,
-        default=0.0,
-        help="of the error of what a picture lets guess; 0 keeps what train_picture_guess.py taught",
+        help="of the error of what a picture lets guess; 0, the default with --pretrained_condition_encoder, keeps "
+        f"what train_picture_guess.py taught; {NEW_GUESS_WEIGHT}, the default without, teaches it along",
     )
     group.add_argument("--object_data_dir", help="the dataset folder that was encoded, for parts and points")
     group.add_argument("--pretrained_condition_encoder", help="encoder of pictures, parts and points to start from")
@@ -246,6 +247,8 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         parser.error("--partial_share and --points_share must not add up to more than 1: they exclude each other")
     if (args.partial_share or args.points_share) and not args.object_data_dir:
         parser.error("--partial_share and --points_share need --object_data_dir")
+    if args.guess_weight is not None and args.guess_weight < 0:
+        parser.error(f"--guess_weight must be at least 0, got {args.guess_weight}")
     if args.snr_gamma is not None and args.snr_gamma <= 0:
         parser.error(f"--snr_gamma must be above 0, got {args.snr_gamma}")
     if args.validation_prompts and not (
@@ -258,6 +261,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = build_parser()
     args = parse_training_arguments(parser, argv)
     check_arguments(parser, args)
+    if args.guess_weight is None:
+        args.guess_weight = 0.0 if args.pretrained_condition_encoder else NEW_GUESS_WEIGHT
     set_seed(args.seed)
     device = default_device()
     latents = LatentDataset(args.train_data_dir, split="train")

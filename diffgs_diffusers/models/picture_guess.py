@@ -58,9 +58,9 @@ class PictureGuess(nn.Module):
             pixels: [B, 3, H, H], as CLIP's image processor makes them, of any size.
         """
         size = (PICTURE_SIZE, PICTURE_SIZE)
-        pixels = pixels.to(self.components.weight.dtype)
         if pixels.shape[-2:] != size:
-            pixels = nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+            pixels = nn.functional.interpolate(pixels.float(), size=size, mode="bilinear", antialias=True)
+        pixels = pixels.to(self.components.weight.dtype)
         return self.network(pixels.contiguous(memory_format=torch.channels_last))
 
     def guess(self, pixels: Tensor) -> Tensor:

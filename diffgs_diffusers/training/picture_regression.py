@@ -24,8 +24,8 @@ _BATCH = 128
 class PictureRegressor(nn.Module):
     """From pictures to a first guess of the latents, and to the side that they were taken from.
 
-    Which side it is matters for all that is guessed, and to ask for it as well makes the guess better; the layer
-    that answers is only there for training.
+    Latents stand in the object's own frame, so all that is guessed depends on the side; the layer that names it is
+    only there for training.
 
     Args:
         condition_encoder: one with a :class:`~diffgs_diffusers.models.picture_guess.PictureGuess`, which alone is

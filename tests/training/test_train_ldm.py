@@ -319,6 +319,21 @@ def test_parts_are_cut_from_the_version_that_was_encoded(train_ldm, encoded_fold
             assert (others - found).abs().amax(dim=(1, 2)).min() > 1e-2
 
 
+def test_a_new_guess_learns_and_one_that_was_taught_stays(train_ldm, words_of_everything, tmp_path):
+    run, guess = tmp_path / "run", "condition_encoder.picture_guess."
+    words = [*words_of_everything, "--image_share=1", "--logging_steps=1"]
+    train_ldm.main(words)
+    assert all(line["loss"] > line["mse"] for line in statistics(run) if "mse" in line)
+    words = [word for word in words if not word.startswith("--condition_encoder_config")]
+    taught = f"--pretrained_condition_encoder={run / 'condition_encoder'}"
+    for name, extra in (("kept", []), ("further", ["--guess_weight=0.1"])):
+        train_ldm.main([*words, taught, f"--output_dir={tmp_path / name}", *extra])
+    before, kept, further = (weights(tmp_path / name) for name in ("run", "kept", "further"))
+    names = [key for key in before if key.startswith(guess) and not key.endswith("proj_out.weight")]
+    assert all(torch.equal(kept[key], before[key]) for key in names)
+    assert not any(torch.equal(further[key], before[key]) for key in names if key.endswith("weight"))
+
+
 def test_another_dataset_than_the_encoded_one_is_refused(train_ldm, words_of_everything, dataset_folder, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(dataset_folder, other)
@@ -399,6 +414,7 @@ def test_a_vae_with_other_statistics_is_refused(train_ldm, words, vae_folder):
         (["--condition_dropout=1.5"], "--condition_dropout must be in [0, 1]"),
         (["--train_text_encoder"], "--train_text_encoder needs"),
         (["--snr_gamma=0"], "--snr_gamma must be above 0"),
+        (["--guess_weight=-1"], "--guess_weight must be at least 0"),
         (["--image_share=0.5"], "--image_share and --train_image_encoder need --image_encoder"),
         (["--train_image_encoder"], "--image_share and --train_image_encoder need --image_encoder"),
         (["--train_image_encoder", "--image_encoder=clip"], "needs an --image_share above 0"),
