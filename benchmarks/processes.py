@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .timing import Sample, measure
+from .timing import Sample, Stopwatch
 
 ROOT = Path(__file__).resolve().parents[1]
 STATUS = Path("/proc/self/status")
@@ -83,8 +83,9 @@ def run_task(name: str, threads: int, *, here: bool = False, **options: Any) -> 
     if here:
         from .tasks import TASKS
 
-        sample = measure(lambda: TASKS[name](**options))
-        return replace(sample, peak_bytes=peak_memory())
+        watch = Stopwatch()
+        result = TASKS[name](**options)
+        return replace(watch.read(result=result), peak_bytes=peak_memory())
     variables = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     sample = run_python(["-m", "benchmarks.tasks", name, json.dumps(options)], variables)
     answer = json.loads(sample.result.splitlines()[-1])

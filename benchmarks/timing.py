@@ -12,6 +12,7 @@ import torch
 
 LEAST_ROUNDS = 3
 PATIENCE = 10  # budgets, after which one round is enough
+LEAST_SECONDS = 0.05  # of a sample: shorter runs are repeated, as loops of training and viewers do
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,20 @@ class Stopwatch:
 
 
 def measure(competitor: Callable[[], Any]) -> Sample:
-    """One run. A competitor that returns a :class:`Sample` has measured itself (in a child, or in part)."""
+    """One run, or the mean of as many as a sample takes.
+
+    A competitor that returns a :class:`Sample` has measured itself (in a child, or in part).
+    """
     watch = Stopwatch()
-    result = competitor()
-    return result if isinstance(result, Sample) else watch.read(result=result)
+    runs = 0
+    while True:
+        result = competitor()
+        if isinstance(result, Sample):
+            return result
+        runs += 1
+        sample = watch.read(result=result)
+        if sample.seconds >= LEAST_SECONDS:
+            return watch.read(1 / runs, result)
 
 
 def alternate(

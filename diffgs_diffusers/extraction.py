@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .extraction_settings import ExtractionConfig, Precision
+from .functional.plane_lookup import cell_by_cell
 from .functional.sharing import equal_sharing
 from .functional.spacing import coarse_spacing, even_spacing, local_spacing
 from .functional.threads import map_parts
@@ -55,8 +56,8 @@ def extract_gaussians(
         raise ValueError(f"`planes` must be [3, C, R, R], got {list(planes.shape)}.")
     config = config or ExtractionConfig()
     generator = generator or torch.Generator().manual_seed(0)
-    # Channels last, as they are read; and a copy, as tensors of inference mode cannot take part in a gradient.
-    planes = planes.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).permute(0, 3, 1, 2)[None]
+    # A copy in any case: tensors of inference mode cannot take part in a gradient.
+    planes = cell_by_cell(planes)[None]
     means = SurfaceSearch(vae, planes, config).points(num_gaussians, generator)
     spacing = even_spacing(means)
     units = config.relative_scale * vae.heads.scale_units(spacing)

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .functional.neighbourhoods import surface_frames
 from .functional.progressive import prefix_changes
 from .functional.quaternions import is_rotation, matrices_to_quaternions, multiply_quaternions
-from .functional.spherical_harmonics import num_sh_bases, rotate_sh, sh_degree_of
+from .functional.spacing import even_spacing
+from .functional.spherical_harmonics import num_sh_bases, rgb_to_sh0, rotate_sh, sh_degree_of
 
 if TYPE_CHECKING:
     from .cameras import Cameras
+
+# Of a point of a cloud: standard deviations in spacings, such that neighbours overlap to a closed surface.
+_POINT_SHAPE = (0.5, 0.5, 0.05)
+_POINT_OPACITY = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +125,11 @@ class GaussianSplats:
             index = slice(place, place + 1)
         return self.select(index)
 
+    def with_sh_degree(self, degree: int) -> GaussianSplats:
+        """The same Gaussians with harmonics of degree 0 to 3: higher ones are left out, missing ones are 0."""
+        missing = num_sh_bases(degree) - 1 - self.shN.shape[1]
+        return replace(self, shN=torch.nn.functional.pad(self.shN, (0, 0, 0, missing)))
+
     def first(self, count: int) -> GaussianSplats:
         """The first Gaussians of a progressive order as a smaller object, for results of this package.
 
@@ -143,6 +154,29 @@ class GaussianSplats:
         return GaussianSplats(**{field.name: function(getattr(self, field.name)) for field in fields(self)})
 
     @staticmethod
+    def from_points(positions: Tensor, colors: Tensor | None = None) -> GaussianSplats:
+        """A cloud as flat, nearly opaque Gaussians: one at each point, in the plane of its neighbours.
+
+        Args:
+            positions: [N, 3] on a surface, N ≥ 1.
+            colors: [N, 3] RGB in [0, 1]; grey if None.
+
+        Raises:
+            ValueError: if a shape does not fit or a value is not finite.
+        """
+        colors = torch.full_like(positions, 0.5) if colors is None else colors
+        if positions.ndim != 2 or positions.shape[1] != 3 or len(positions) == 0 or colors.shape != positions.shape:
+            shapes = f"{list(positions.shape)} and {list(colors.shape)}"
+            raise ValueError(f"`positions` and `colors` must both be [N, 3] with at least one point, got {shapes}.")
+        if not (positions.isfinite().all() and colors.isfinite().all()):
+            raise ValueError("`positions` and `colors` must be finite.")
+        frames = torch.from_numpy(surface_frames(positions.detach().cpu().double().numpy())).to(positions)
+        scales = even_spacing(positions)[:, None] * positions.new_tensor(_POINT_SHAPE)
+        opacities = positions.new_full((len(positions),), _POINT_OPACITY)
+        sh0 = rgb_to_sh0(colors.to(positions))[:, None]
+        return GaussianSplats(positions, matrices_to_quaternions(frames), scales, opacities, sh0)
+
+    @staticmethod
     def concatenate(splats: Sequence[GaussianSplats]) -> GaussianSplats:
         """All Gaussians in order; lower SH degrees are padded with zeros to the highest.
 
@@ -151,11 +185,14 @@ class GaussianSplats:
         """
         if not splats:
             raise ValueError("`concatenate` needs at least one GaussianSplats.")
-        width = max(one.shN.shape[1] for one in splats)
-        padded = [torch.nn.functional.pad(one.shN, (0, 0, 0, width - one.shN.shape[1])) for one in splats]
-        names = [field.name for field in fields(GaussianSplats) if field.name != "shN"]
-        joined = {name: torch.cat([getattr(one, name) for one in splats]) for name in names}
-        return GaussianSplats(**joined, shN=torch.cat(padded))
+        degree = max(one.sh_degree for one in splats)
+        alike = [one.with_sh_degree(degree) for one in splats]
+        return GaussianSplats(
+            **{
+                field.name: torch.cat([getattr(one, field.name) for one in alike])
+                for field in fields(GaussianSplats)
+            }
+        )
 
     def transform(
         self, rotation: Tensor | None = None, translation: Tensor | None = None, scale: float = 1.0

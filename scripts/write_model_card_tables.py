@@ -31,9 +31,8 @@ ROOT = Path(__file__).parents[1]
 TABLE = re.compile(r"(<!-- table: (?P<name>\w+) -->\n)(?P<rows>.*?)(<!-- end of table -->)", flags=re.DOTALL)
 
 
-def vae_table(results: Mapping[str, Any]) -> str:
+def vae_table(table: Mapping[str, Any]) -> str:
     """A row for each split, a column for each number of Gaussians: PSNR / SSIM, and LPIPS if it was measured."""
-    table = results["vae"]
     columns = list(next(iter(table.values())))
     counts = sorted((name for name in columns if name.isdigit()), key=int)
     ordered = [*(name for name in columns if not name.isdigit()), *counts]
@@ -100,7 +99,8 @@ def generated_first(table: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
 
 
 WRITERS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
-    "vae": ("vae", vae_table),
+    "vae": ("vae", lambda results: vae_table(results["vae"])),
+    "refined": ("refined", lambda results: vae_table(results["refined"])),
     "functions": ("functions", lambda results: functions_markdown(split_first(results["functions"]))),
     "progressive": ("progressive", lambda results: progressive_markdown(number_first(results["progressive"]))),
     "text": ("text", text_table),

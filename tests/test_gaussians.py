@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from diffgs_diffusers.cameras import orbit_cameras
 from diffgs_diffusers.functional.quaternions import quaternions_to_matrices, symmetric_square_roots
 from diffgs_diffusers.functional.spherical_harmonics import sh_bases
 from diffgs_diffusers.gaussians import GaussianSplats
@@ -161,3 +162,40 @@ def test_all_of_them_are_the_object_itself_and_more_are_refused() -> None:
     for count in (0, 31):
         with pytest.raises(ValueError, match=f"between 1 and 30, the number of Gaussians, got {count}"):
             splats.first(count)
+
+
+def test_a_cloud_of_points_becomes_a_closed_surface() -> None:
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(4000, 3, generator=generator), dim=-1)
+    colors = torch.tensor([0.9, 0.2, 0.1]).expand(4000, 3)
+    ball = GaussianSplats.from_points(0.4 * directions, colors).validate()
+    picture = ball.render(orbit_cameras(1, 64))[0]
+    inside = picture[28:36, 28:36]
+    assert inside[..., 3].min() > 0.9
+    torch.testing.assert_close(inside[..., :3].mean(dim=(0, 1)), colors[0], atol=0.02, rtol=0)
+    # Flat against the ball: no Gaussian is more than a sliver farther out than its point.
+    thinnest = quaternions_to_matrices(ball.quats)[:, :, 2]
+    assert (thinnest * directions).sum(dim=-1).abs().mean() > 0.98
+
+
+def test_points_without_colours_are_grey_and_wrong_ones_are_refused() -> None:
+    (grey,) = GaussianSplats.from_points(torch.zeros(1, 3)).validate().sh0.unique().tolist()
+    assert grey == 0
+    for positions, colors in (
+        (torch.zeros(0, 3), None),
+        (torch.zeros(4), None),
+        (torch.zeros(4, 3), torch.zeros(3, 3)),
+    ):
+        with pytest.raises(ValueError, match=r"must both be \[N, 3\] with at least one point"):
+            GaussianSplats.from_points(positions, colors)
+    with pytest.raises(ValueError, match="must be finite"):
+        GaussianSplats.from_points(torch.full((2, 3), torch.nan))
+
+
+def test_harmonics_are_cut_or_padded_to_a_degree() -> None:
+    shiny = random_splats(5, sh_degree=2)
+    assert torch.equal(shiny.with_sh_degree(1).colors, shiny.colors[:, :4])
+    more = shiny.with_sh_degree(3)
+    assert torch.equal(more.colors[:, :9], shiny.colors) and not more.colors[:, 9:].any()
+    with pytest.raises(ValueError, match="must be 0, 1, 2 or 3, got 4"):
+        shiny.with_sh_degree(4)

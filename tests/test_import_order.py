@@ -28,6 +28,7 @@ ROWS = (
     "original_extraction",
     "data",
     "training",
+    "latent_refinement",
     "model_folder",
     "hub",
     "pipelines",

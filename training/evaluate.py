@@ -23,7 +23,12 @@ from diffgs_diffusers.evaluation.perceptual import BACKBONES
 from diffgs_diffusers.evaluation.report import update_json
 from diffgs_diffusers.evaluation.tables.bound import bound_table
 from diffgs_diffusers.evaluation.tables.conditions import conditions_table
-from diffgs_diffusers.evaluation.tables.reconstructions import functions_table, progressive_table, vae_table
+from diffgs_diffusers.evaluation.tables.reconstructions import (
+    functions_table,
+    progressive_table,
+    refined_table,
+    vae_table,
+)
 from diffgs_diffusers.evaluation.tables.run import EvaluationRun
 from diffgs_diffusers.evaluation.tables.samples import novelty_table
 from diffgs_diffusers.evaluation.tables.text import guidance_table, text_table
@@ -31,6 +36,7 @@ from diffgs_diffusers.evaluation.text_grid import COLORS
 
 TABLES: dict[str, Callable[[EvaluationRun], dict[str, Any]]] = {
     "vae": vae_table,
+    "refined": refined_table,
     "functions": functions_table,
     "progressive": progressive_table,
     "text": text_table,
@@ -62,7 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0)
     add("--num_objects", type=int, default=40, help="of each split, in all tables but text and novelty")
     add("--image_size", type=int, default=256, help="pixels a side in the tables of reconstructions")
-    add("--counts", type=int, nargs="+", default=list(EvaluationRun.counts), help="Gaussians in the VAE table")
+    add("--counts", type=int, nargs="+", default=list(EvaluationRun.counts), help="Gaussians in the VAE tables")
+    add("--refinement_steps", type=int, default=50, help="for each object of the table with refined latents")
     add("--prefixes", type=int, nargs="+", default=list(EvaluationRun.prefixes), help="of the progressive table")
     add("--whole", type=int, default=EvaluationRun.whole, help="Gaussians of the larger result there")
     add("--num_samples", type=int, default=64, help="unconditional samples")
@@ -90,7 +97,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     least = dict.fromkeys(
         ("num_objects", "image_size", "num_samples", "num_seeds", "num_gaussians", "num_candidates"), 1
     )
-    least |= {"bound_steps": 1, "guidance_seeds": 2}
+    least |= {"bound_steps": 1, "guidance_seeds": 2, "refinement_steps": 1}
     for name, minimum in least.items():
         if getattr(args, name) < minimum:
             parser.error(f"--{name} must be at least {minimum}, got {getattr(args, name)}")
@@ -111,7 +118,7 @@ def build_run(args: argparse.Namespace) -> EvaluationRun:
     options = {"num_inference_steps": args.num_inference_steps, "guidance_scale": args.guidance_scale}
     sizes = (
         *("lpips_net", "seed", "whole", "num_objects", "image_size", "num_samples", "num_seeds"),
-        *("num_gaussians", "num_candidates", "guidance_seeds", "bound_steps"),
+        *("num_gaussians", "num_candidates", "guidance_seeds", "bound_steps", "refinement_steps"),
     )
     return EvaluationRun(
         pipe,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diffgs_diffusers.extraction_settings import ExtractionConfig
+from diffgs_diffusers.functional.plane_lookup import cell_by_cell
 from diffgs_diffusers.functional.threads import map_parts
 from diffgs_diffusers.surface_points import constant_heads
 
@@ -42,10 +43,10 @@ def run(settings: Settings) -> Iterator[Row]:
 
 
 def constant(functions: Functions, precision: Any) -> Functions:
-    """A copy of the functions with heads as an extraction in this precision has them."""
+    """A copy of the functions with heads and planes as an extraction in this precision has them."""
     vae = copy.deepcopy(functions.vae)
     vae.heads = constant_heads(vae.heads, precision)
-    return Functions(vae, functions.planes)
+    return Functions(vae, cell_by_cell(functions.planes))
 
 
 def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settings: Settings) -> Iterator[Row]:

@@ -41,6 +41,52 @@ class FunctionSampling:
     mix: QueryMix = field(default_factory=QueryMix)
 
 
+class FunctionTargets:
+    """What the three functions of one object should be, at points that are drawn anew each time.
+
+    Args:
+        splats: the object, on the CPU, in the unit box.
+        sampling: numbers of points.
+        truncation: δ of GauPF.
+        core: as in :class:`~diffgs_diffusers.models.GaussianVAE`.
+        sh_degree: degree of the colours; higher harmonics of the object are left out, missing ones are 0.
+    """
+
+    def __init__(
+        self, splats: GaussianSplats, sampling: FunctionSampling, *, truncation: float, core: float, sh_degree: int
+    ) -> None:
+        self.splats, self.sampling = splats.with_sh_degree(sh_degree), sampling
+        self.truncation, self.core = truncation, core
+        self._tree = cKDTree(splats.means.numpy())
+
+    def sample(self, generator: np.random.Generator) -> dict[str, Tensor]:
+        """Points and the functions there.
+
+        Returns:
+            ``query_points`` [M, 3] and ``probability`` [M]; ``centers`` [P, 3] with their ``sh`` [P, K, 3],
+            ``scales`` [P, 3] in local spacings, ``quats`` [P, 4] and ``opacities`` [P].
+        """
+        splats, sampling = self.splats, self.sampling
+        queries = sample_queries(splats.means, sampling.num_queries, sampling.mix, generator)
+        shapes = (splats.means, splats.quats, splats.scales)
+        distances = core_distances(queries, *shapes, self._tree, self.core, self.truncation)
+        chosen = torch.from_numpy(generator.integers(0, len(splats), sampling.num_centers))
+        centers = splats.select(chosen)
+        means = splats.means.numpy()
+        spacing = torch.from_numpy(local_spacing(means, means[chosen.numpy()], self._tree))
+        jitter = _normal(generator, sampling.num_centers, 3) * sampling.center_jitter
+        jitter += _normal(generator, sampling.num_centers, 1) * sampling.normal_jitter * _thinnest_axes(centers)
+        return {
+            "query_points": queries,
+            "probability": probability_targets(distances, self.truncation),
+            "centers": centers.means + jitter * spacing[:, None],
+            "sh": centers.colors,
+            "scales": centers.scales / spacing[:, None],
+            "quats": centers.quats,
+            "opacities": centers.opacities,
+        }
+
+
 def function_sample(
     splats: GaussianSplats,
     sampling: FunctionSampling,
@@ -53,37 +99,16 @@ def function_sample(
     """One object as the VAE's loss takes it.
 
     Args:
-        splats: the object, on the CPU, in the unit box.
-        sampling: numbers of points.
-        generator: draws them.
-        truncation: δ of GauPF.
-        core: as in :class:`~diffgs_diffusers.models.GaussianVAE`.
-        sh_degree: degree of the features.
+        splats, sampling, truncation, core, sh_degree: as for :class:`FunctionTargets`.
+        generator: draws the points, and the Gaussians that the encoder sees.
 
     Returns:
-        ``features`` [E, F]; ``query_points`` [M, 3] and ``probability`` [M]; ``centers`` [P, 3] with their
-        ``sh`` [P, K, 3], ``scales`` [P, 3] in local spacings, ``quats`` [P, 4] and ``opacities`` [P].
+        what :meth:`FunctionTargets.sample` does, and ``features`` [E, F].
     """
-    means = splats.means.numpy()
-    tree = cKDTree(means)
-    queries = sample_queries(splats.means, sampling.num_queries, sampling.mix, generator)
-    distances = core_distances(queries, splats.means, splats.quats, splats.scales, tree, core, truncation)
-    chosen = torch.from_numpy(generator.integers(0, len(splats), sampling.num_centers))
-    centers = splats.select(chosen)
-    spacing = torch.from_numpy(local_spacing(means, means[chosen.numpy()], tree))
-    jitter = _normal(generator, sampling.num_centers, 3) * sampling.center_jitter
-    jitter += _normal(generator, sampling.num_centers, 1) * sampling.normal_jitter * _thinnest_axes(centers)
+    targets = FunctionTargets(splats, sampling, truncation=truncation, core=core, sh_degree=sh_degree)
+    sample = targets.sample(generator)
     seen = torch.from_numpy(_draw(generator, len(splats), sampling.encoder_gaussians))
-    return {
-        "features": point_features(splats.select(seen), sh_degree),
-        "query_points": queries,
-        "probability": probability_targets(distances, truncation),
-        "centers": centers.means + jitter * spacing[:, None],
-        "sh": centers.colors,
-        "scales": centers.scales / spacing[:, None],
-        "quats": centers.quats,
-        "opacities": centers.opacities,
-    }
+    return {"features": point_features(splats.select(seen), sh_degree), **sample}
 
 
 def _normal(generator: np.random.Generator, *shape: int) -> Tensor:

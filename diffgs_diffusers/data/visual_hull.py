@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
+from ..functional.neighbourhoods import surface_frames
 from .multi_view import PosedViews
 from .surfels import SurfacePoints
 
@@ -68,10 +68,7 @@ def cloud_points(
         colors: [P, 3] in [0, 1], or None to take them from the views.
         views: of the object.
     """
-    count = min(12, len(positions))
-    neighbours = positions[cKDTree(positions).query(positions, k=count)[1].reshape(len(positions), -1)]
-    offsets = neighbours - neighbours.mean(axis=1, keepdims=True)
-    normals = np.linalg.eigh(offsets.transpose(0, 2, 1) @ offsets)[1][:, :, 0]
+    normals = surface_frames(positions)[:, :, 2]
     low, high = positions.min(axis=0), positions.max(axis=0)
     outward = np.sign((normals * (positions - (low + high) / 2)).sum(axis=1, keepdims=True))
     normals = normals * np.where(outward == 0, 1.0, outward)

@@ -20,7 +20,7 @@ from ..cameras import Cameras
 from ..data.condition_samples import scanned_points
 from ..data.object_views import random_picture, side_camera
 from ..data.partial import one_chunk
-from ..extraction import EmptySurfaceError, reconstruct_gaussians
+from ..extraction import EmptySurfaceError
 from ..functional.pictures import centered_on_white
 from ..gaussians import GaussianSplats
 from ..pipelines import DiffGSPipeline
@@ -34,6 +34,7 @@ from .views import evaluation_cameras, render_on_white
 
 CONDITIONS = ("image", "partial", "points")
 NUM_POINTS = 10_000
+START_STRENGTH = 0.15  # of what begins as its points
 NOTHING_KEPT = "generated, nothing kept"  # has no seam: what the seam of a completion is measured beside
 _VIEW_SIZE = 64  # pixels, at which training objects are compared with a picture
 
@@ -72,6 +73,7 @@ class ConditionJudge:
         options: further arguments of the pipeline's call.
         features: of images, for similarities; None leaves them out.
         num_candidates: of which one is chosen by its picture, a row of its own if there are several.
+        refinement_steps: of the reconstruction of points that are taken for Gaussians.
     """
 
     def __init__(
@@ -83,10 +85,11 @@ class ConditionJudge:
         options: Mapping[str, Any] | None = None,
         features: ViewFeatures | None = None,
         num_candidates: int = 1,
+        refinement_steps: int = 50,
     ) -> None:
         self.pipe, self.train, self.num_gaussians, self.seed = pipe, train, num_gaussians, seed
         self.options, self.features = dict(options or {}), features
-        self.num_candidates = num_candidates
+        self.num_candidates, self.refinement_steps = num_candidates, refinement_steps
         self.references = ReferenceSet([surface_points(one) for one in train])
         self.cameras = evaluation_cameras(256)
 
@@ -153,11 +156,17 @@ class ConditionJudge:
         self, truth: GaussianSplats, number: int, generator: np.random.Generator
     ) -> Iterator[tuple[str, GaussianSplats | None]]:
         points, colors = scanned_points(truth, NUM_POINTS, generator)
-        yield "generated", self._generate(number, points=torch.cat([points, colors], dim=1))
-        try:
-            yield "the VAE's reconstruction", reconstruct_gaussians(self.pipe.vae, truth, self.num_gaussians)
-        except EmptySurfaceError:
-            yield "the VAE's reconstruction", None
+        cloud, given = torch.cat([points, colors], dim=1), GaussianSplats.from_points(points, colors)
+        yield "generated", self._generate(number, points=cloud)
+        begun = self._generate(number, points=cloud, gaussians=given, strength=START_STRENGTH)
+        yield f"generated, begun as flat Gaussians, strength {START_STRENGTH}", begun
+        yield "flat Gaussians, reconstructed", self._reconstruct(given, number)
+        steps = self.refinement_steps
+        yield (
+            f"flat Gaussians, reconstructed with {steps} refinement steps",
+            self._reconstruct(given, number, steps),
+        )
+        yield "the VAE's reconstruction", self._reconstruct(truth, number)
         yield "nearest training object", self.train[self.references.nearest(surface_points(truth)).index]
 
     def _generate(self, number: int, **condition: Any) -> GaussianSplats | None:
@@ -166,6 +175,14 @@ class ConditionJudge:
         options: dict[str, Any] = {**condition, **self.options, "return_dict": False}
         try:
             ((made,),) = self.pipe(num_gaussians=largest, generator=generator, **options)
+        except EmptySurfaceError:
+            return None
+        return made.to("cpu")
+
+    def _reconstruct(self, splats: GaussianSplats, number: int, steps: int = 0) -> GaussianSplats | None:
+        generator = torch.Generator().manual_seed(self.seed + number)
+        try:
+            (made,) = self.pipe.reconstruct(splats, self.num_gaussians, generator, refinement_steps=steps)
         except EmptySurfaceError:
             return None
         return made.to("cpu")

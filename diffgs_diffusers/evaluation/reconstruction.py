@@ -12,6 +12,7 @@ from torch import Tensor
 from ..cameras import Cameras
 from ..extraction import EmptySurfaceError, extract_gaussians, gaussians_at
 from ..gaussians import GaussianSplats
+from ..latent_refinement import refine_latents
 from ..models.autoencoder_gaussian import GaussianVAE
 from .metrics import psnr, ssim
 from .views import evaluation_cameras, render_on_white
@@ -57,6 +58,7 @@ def reconstruction_scores(
     *,
     size: int = 256,
     lpips: PerceptualDistance | None = None,
+    refinement_steps: int = 0,
 ) -> dict[str, ImageScores]:
     """Scores of one object: its attributes at the true centres, then extracted at each count.
 
@@ -66,11 +68,13 @@ def reconstruction_scores(
         counts: numbers of Gaussians to extract.
         size: pixels of the renders.
         lpips: perceptual distance, if its weights are present.
+        refinement_steps: of :func:`~diffgs_diffusers.latent_refinement.refine_latents`.
     """
     cameras = evaluation_cameras(size)
     target = render_on_white(splats, cameras)
-    (posterior,) = vae.encode(splats, return_dict=False)
-    planes = vae.decode(posterior.mode(), return_dict=False)[0][0]
+    latents = vae.normalize_latents(vae.encode(splats).latent_dist.mode())[0]
+    latents = refine_latents(vae, splats, latents, refinement_steps)
+    planes = vae.decode(vae.denormalize_latents(latents[None])).planes[0]
     scores = {TRUE_CENTERS: compare(gaussians_at(vae, planes, splats.means.to(planes)), target, cameras, lpips)}
     for count in counts:
         extracted: GaussianSplats | None

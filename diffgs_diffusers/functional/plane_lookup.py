@@ -37,12 +37,20 @@ def plane_features(planes: Tensor, points: Tensor, padding: float) -> Tensor:
     return torch.cat([joined, points.to(joined.dtype)], dim=-1)
 
 
+def cell_by_cell(planes: Tensor) -> Tensor:
+    """A copy of planes [..., C, R, R] that keeps the channels of a cell side by side, as the kernels read them.
+
+    Others are copied at every lookup, which for a few thousand points takes longer than the lookup itself.
+    """
+    return planes.movedim(-3, -1).clone(memory_format=torch.contiguous_format).movedim(-1, -3)
+
+
 class _PlaneFeatures(torch.autograd.Function):
     """The CPU's :func:`plane_features`, computed in float32."""
 
     @staticmethod
     def forward(ctx: Any, planes: Tensor, points: Tensor, padding: float) -> Tensor:
-        cells = planes.detach().permute(0, 1, 3, 4, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        cells = planes.detach().movedim(2, -1).to(torch.float32).contiguous()
         at = points.detach().to(torch.float32).contiguous()
         batch, num_points = at.shape[:2]
         rows = at.new_empty(batch, num_points, 3 * cells.shape[-1] + 3)

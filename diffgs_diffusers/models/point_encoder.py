@@ -29,9 +29,7 @@ def point_features(splats: GaussianSplats, sh_degree: int) -> Tensor:
     """
     roots = symmetric_square_roots(splats.quats, splats.scales) / SCALE_UNIT
     rows, columns = torch.triu_indices(3, 3)
-    colors = splats.colors[:, : (sh_degree + 1) ** 2] * (COLOR_GAIN * SH_C0)
-    missing = (sh_degree + 1) ** 2 - colors.shape[1]
-    colors = nn.functional.pad(colors, (0, 0, 0, missing))
+    colors = splats.with_sh_degree(sh_degree).colors * (COLOR_GAIN * SH_C0)
     shape = roots[:, rows, columns].clamp(-10, 10)
     return torch.cat([splats.means, shape, splats.opacities[:, None] * 2 - 1, colors.flatten(1)], dim=1)
 

@@ -19,16 +19,16 @@ from .context import Context
 OUTPUT_TYPES = ("gaussians", "np", "pt", "latent")
 
 
-def check_count(name: str, value: Any, maximum: int | None = None) -> None:
-    """A count is an integer of at least 1.
+def check_count(name: str, value: Any, maximum: int | None = None, minimum: int = 1) -> None:
+    """A count is an integer of at least 1, or another minimum.
 
     Raises:
         TypeError, ValueError: naming the argument, the rule and the value.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"`{name}` must be an integer, got {value!r} ({type(value).__name__}).")
-    if int(value) < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    if int(value) < minimum:
+        raise ValueError(f"`{name}` must be at least {minimum}, got {value}.")
     if maximum is not None and int(value) > maximum:
         raise ValueError(f"`{name}` must be at most {maximum} with this scheduler, got {value}.")
 

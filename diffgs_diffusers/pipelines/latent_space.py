@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..extraction_settings import check_count, find_extraction
 from ..gaussians import GaussianSplats
+from ..models import GaussianVAE
 from . import inputs
 from .context import read_objects
 from .decoding import Extraction, Generators, complete_objects, decode_objects, object_generators
@@ -46,20 +47,33 @@ class LatentSpaceMixin(DiffusionPipeline):
         return decode_objects(self.vae, latents, num_gaussians, generators, find_extraction(extraction))
 
     @torch.no_grad()
-    def encode_objects(self, gaussians: Any) -> Tensor:
+    def encode_objects(self, gaussians: Any, refinement_steps: int = 0) -> Tensor:
         """Objects as the VAE knows them.
 
         Args:
             gaussians: :class:`GaussianSplats` or a path of a file of them, or a list, in a box of side 1 around the
                 origin (up −y, front +z).
+            refinement_steps: gradient steps that make the latents of each object better than the encoder's, by
+                :func:`~diffgs_diffusers.latent_refinement.refine_latents`; 50 find most of what there is.
 
         Returns:
             normalised latents [P, C, L], as ``gaussians`` and ``output_type="latent"`` of a call have them.
 
         Raises:
-            TypeError, ValueError, OSError: saying what is wrong with an object.
+            TypeError, ValueError, OSError: saying what is wrong with an object, or with the number of steps.
         """
-        return encode_start(self.vae, read_objects("gaussians", gaussians, (1 + self.vae.config.padding) / 2))
+        inputs.check_count("refinement_steps", refinement_steps, minimum=0)
+        if refinement_steps and not isinstance(self.vae, GaussianVAE):
+            raise ValueError(f"`refinement_steps` are for a GaussianVAE, this is an {type(self.vae).__name__}.")
+        objects = read_objects("gaussians", gaussians, (1 + self.vae.config.padding) / 2)
+        latents = encode_start(self.vae, objects)
+        if refinement_steps:
+            # Imported here: it brings what training samples are made of.
+            from ..latent_refinement import refine_latents
+
+            pairs = zip(objects, latents, strict=True)
+            latents = torch.stack([refine_latents(self.vae, *pair, refinement_steps) for pair in pairs])
+        return latents
 
     @torch.no_grad()
     def reconstruct(
@@ -68,6 +82,7 @@ class LatentSpaceMixin(DiffusionPipeline):
         num_gaussians: int = 50_000,
         generator: Generators = None,
         extraction: Extraction = "even",
+        refinement_steps: int = 0,
     ) -> list[GaussianSplats]:
         """Objects encoded and decoded, without diffusion: what the VAE keeps of them, in any number of Gaussians.
 
@@ -76,6 +91,8 @@ class LatentSpaceMixin(DiffusionPipeline):
             num_gaussians: N, exact, for each object.
             generator: one, or one per object.
             extraction: as in :meth:`DiffGSPipeline.__call__`.
+            refinement_steps: as for :meth:`encode_objects`; 50 take some seconds an object on a CPU and bring the
+                reconstruction about three decibels nearer to it.
 
         Raises:
             TypeError, ValueError, OSError: as for :meth:`encode_objects`.
@@ -83,7 +100,7 @@ class LatentSpaceMixin(DiffusionPipeline):
         """
         inputs.check_count("num_gaussians", num_gaussians)
         check_count(num_gaussians, find_extraction(extraction))
-        latents = self.encode_objects(gaussians)
+        latents = self.encode_objects(gaussians, refinement_steps)
         inputs.check_generator(generator, len(latents))
         return self.decode_latents(latents, num_gaussians, generator, extraction=extraction)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..functional.quaternions import symmetric_square_roots
 from ..functional.spherical_harmonics import SH_C0
 from ..models.autoencoder_gaussian import GaussianVAE
+from ..models.heads import GaussianFunctions
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,26 @@ def shape_loss(scales: Tensor, quats: Tensor, target_scales: Tensor, target_quat
     return (predicted - target).abs().sum(dim=(-1, -2)).mean() / 3
 
 
+def function_terms(outputs: GaussianFunctions, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The errors of the three functions, unweighted, by the names of :class:`VAELossWeights`.
+
+    Args:
+        outputs: at the points of the batch.
+        batch: stacked :meth:`~diffgs_diffusers.data.function_samples.FunctionTargets.sample`.
+    """
+    return {
+        "probability": probability_loss(outputs.probability, batch["probability"]),
+        "color": (outputs.sh - batch["sh"]).abs().mean() * SH_C0,
+        "shape": shape_loss(outputs.scales, outputs.quats, batch["scales"], batch["quats"]),
+        "opacity": (outputs.opacities - batch["opacities"]).abs().mean(),
+    }
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: VAELossWeights) -> Tensor:
+    """The loss that the terms make."""
+    return torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
+
+
 def vae_loss(
     model: GaussianVAE,
     batch: Mapping[str, Tensor],
@@ -81,11 +102,5 @@ def vae_loss(
         sample_posterior=generator is not None,
         generator=generator,
     )
-    terms = {
-        "probability": probability_loss(outputs.probability, batch["probability"]),
-        "color": (outputs.sh - batch["sh"]).abs().mean() * SH_C0,
-        "shape": shape_loss(outputs.scales, outputs.quats, batch["scales"], batch["quats"]),
-        "opacity": (outputs.opacities - batch["opacities"]).abs().mean(),
-        "kl": posterior.kl().mean(),
-    }
-    return {"loss": sum(getattr(weights, name) * value for name, value in terms.items()), **terms}
+    terms = function_terms(outputs, batch) | {"kl": posterior.kl().mean()}
+    return {"loss": weighted_sum(terms, weights), **terms}

@@ -28,11 +28,12 @@ def arguments(tiny_pipeline: DiffGSPipeline, toy_dataset: Path, tmp_path: Path) 
 
 
 def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([*arguments, "--tables", "vae"])
+    main([*arguments, "--tables", "vae,refined", "--refinement_steps", "2"])
     main([*arguments, "--tables", "novelty"])
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert set(results["vae"]) == {"train", "validation", "test"}
-    assert set(results["vae"]["test"]) == {"true centres", "40", "80"}
+    assert set(results["vae"]["test"]) == set(results["refined"]["test"]) == {"true centres", "40", "80"}
+    assert results["vae"]["test"]["true centres"] != results["refined"]["test"]["true centres"]
     assert len(results["novelty"]["samples"]) + results["novelty"]["num_empty"] == 4
     assert set(results["novelty"]["distances"]) == {"a sample", "a training object"}
     shapes = results["novelty"]["shapes"]
@@ -52,10 +53,10 @@ def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: py
 
 
 def test_condition_tables(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([*arguments, "--tables", "conditions", "--num_candidates", "2"])
+    main([*arguments, "--tables", "conditions", "--num_candidates", "2", "--refinement_steps", "2"])
     table = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["conditions"]
     assert list(table) == ["image", "partial", "points"]
-    assert [len(rows) for rows in table.values()] == [5, 4, 3]
+    assert [len(rows) for rows in table.values()] == [5, 4, 6]
     assert {"generated, the most like it of 2", "nearest picture of a training object"} < set(table["image"])
     for rows in table.values():
         for row in rows.values():

@@ -11,6 +11,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from diffgs_diffusers import DiffGSPipeline
+from diffgs_diffusers.models import OriginalGaussianVAE
 from diffgs_diffusers.pipelines.variation import slerp
 from tests.factories import random_splats, sphere_splats
 
@@ -97,6 +98,25 @@ def test_a_reconstruction_has_as_many_gaussians_as_asked_for(pipe: DiffGSPipelin
     again, _ = pipe.reconstruct([OBJECT, OTHER], 70, generator=seeded())
     assert len(first.validate()) == len(second.validate()) == 70
     assert torch.equal(first.to_tensor(), again.to_tensor())
+
+
+def test_refined_latents_say_more_of_an_object(pipe: DiffGSPipeline) -> None:
+    first, second = pipe.encode_objects([OBJECT, OTHER], refinement_steps=3)
+    torch.testing.assert_close(first, pipe.encode_objects(OBJECT, refinement_steps=3)[0])
+    assert not torch.allclose(second, pipe.encode_objects(OTHER)[0], atol=0.02)
+    (refined,) = pipe.reconstruct(OBJECT, 70, generator=seeded(), refinement_steps=3)
+    (same,) = pipe.decode_latents(first[None], 70, seeded())
+    assert torch.equal(refined.to_tensor(), same.to_tensor())
+
+
+def test_steps_of_refinement_are_checked_before_anything_is_read(pipe: DiffGSPipeline) -> None:
+    for wrong, error in ((-1, ValueError), (0.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="`refinement_steps` must be"):
+            pipe.encode_objects("missing.ply", refinement_steps=wrong)
+    sizes = {"plane_channels": 4, "plane_resolution": 8, "point_channels": 4, "unet_channels": 2, "unet_depth": 2}
+    pipe.vae = OriginalGaussianVAE(**sizes, latent_channels=6, block_channels=(6, 6), head_channels=16)
+    with pytest.raises(ValueError, match="for a GaussianVAE, this is an OriginalGaussianVAE"):
+        pipe.reconstruct(OBJECT, refinement_steps=1)
 
 
 def test_the_ends_of_what_lies_between_two_objects_are_their_variations(pipe: DiffGSPipeline) -> None:

@@ -19,7 +19,14 @@ def conditions_table(run: EvaluationRun) -> dict[str, Any]:
     train, test = run.objects("train"), run.objects("test")
     objects = [train.splats(index) for index in range(len(train))]
     judge = ConditionJudge(
-        run.pipe, objects, run.num_gaussians, run.seed, run.options, run.features, run.num_candidates
+        run.pipe,
+        objects,
+        run.num_gaussians,
+        run.seed,
+        run.options,
+        run.features,
+        run.num_candidates,
+        run.refinement_steps,
     )
     table = {}
     for condition in CONDITIONS:

@@ -16,21 +16,31 @@ from .run import EvaluationRun
 
 
 def vae_table(run: EvaluationRun) -> dict[str, Any]:
-    """Splits × (true centres and numbers of Gaussians)."""
+    """Splits × (true centres and numbers of Gaussians), latents as the encoder has them."""
+    table, lpips = _reconstructions(run, "vae", 0)
+    return {"vae": table, "lpips": lpips}
+
+
+def refined_table(run: EvaluationRun) -> dict[str, Any]:
+    """The same with latents refined for each object."""
+    table, lpips = _reconstructions(run, "refined", run.refinement_steps)
+    return {"refined": table, "lpips": lpips}
+
+
+def _reconstructions(run: EvaluationRun, name: str, refinement_steps: int) -> tuple[dict[str, Any], str]:
+    """The table, and how LPIPS was measured or why it was not."""
     obstacle = lpips_obstacle(run.lpips_net, run.lpips_weights)
     if obstacle is not None:
         print(f"LPIPS is left out: {obstacle}.", flush=True)
     lpips = load_lpips(run.lpips_net, run.lpips_weights) if obstacle is None else None
     vae = run.pipe.vae.float().eval()
+    options: dict[str, Any] = {"size": run.image_size, "lpips": lpips, "refinement_steps": refinement_steps}
     table = {}
     for split in SPLITS:
-        scores = [
-            reconstruction_scores(vae, splats, run.counts, size=run.image_size, lpips=lpips)
-            for _, splats in tqdm(run.chosen(split), total=len(run.chosen_indices(split)), desc=f"vae, {split}")
-        ]
-        table[split] = summarize(scores)
+        objects = tqdm(run.chosen(split), total=len(run.chosen_indices(split)), desc=f"{name}, {split}")
+        table[split] = summarize(reconstruction_scores(vae, splats, run.counts, **options) for _, splats in objects)
     print(report.vae_markdown(table), flush=True)
-    return {"vae": table, "lpips": obstacle or f"measured with {run.lpips_net}"}
+    return table, obstacle or f"measured with {run.lpips_net}"
 
 
 def functions_table(run: EvaluationRun) -> dict[str, Any]:

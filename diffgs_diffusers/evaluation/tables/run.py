@@ -37,6 +37,7 @@ class EvaluationRun:
         lpips_weights: file of its weights; None looks where torchvision keeps them.
         seed: of choices, conditions and noise.
         counts: numbers of Gaussians of the reconstruction table.
+        refinement_steps: for each object of that table with refined latents.
         prefixes: of the progressive table, out of ``whole``.
         whole: Gaussians of the larger result there.
         num_objects: of each split, at most.
@@ -62,6 +63,7 @@ class EvaluationRun:
     lpips_weights: Path | None = None
     seed: int = 0
     counts: tuple[int, ...] = (4096, 10_000, 50_000, 100_000, 200_000, 350_000)
+    refinement_steps: int = 50
     prefixes: tuple[int, ...] = (4096, 10_000, 50_000)
     whole: int = 200_000
     num_objects: int = 40

@@ -1,0 +1,74 @@
+"""Latents that are made better for one object."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from diffgs_diffusers.data.function_samples import FunctionSampling, FunctionTargets
+from diffgs_diffusers.latent_refinement import refine_latents
+from diffgs_diffusers.models import GaussianVAE
+from diffgs_diffusers.training.objectives_vae import VAELossWeights, function_terms, weighted_sum
+from tests.factories import sphere_splats
+from tests.tiny_models import tiny_vae
+
+OBJECT = sphere_splats(200)
+
+
+@pytest.fixture(scope="module")
+def vae() -> GaussianVAE:
+    torch.manual_seed(0)
+    return tiny_vae().eval()
+
+
+@pytest.fixture(scope="module")
+def latents(vae: GaussianVAE) -> torch.Tensor:
+    with torch.no_grad():
+        return vae.normalize_latents(vae.encode(OBJECT).latent_dist.mode())[0]
+
+
+def error(vae: GaussianVAE, latents: torch.Tensor) -> float:
+    """Of the functions, at points that no refinement asked about."""
+    config = vae.config
+    targets = FunctionTargets(
+        OBJECT, FunctionSampling(), truncation=config.truncation, core=config.core, sh_degree=config.sh_degree
+    )
+    sample = {name: value[None] for name, value in targets.sample(np.random.default_rng(99)).items()}
+    with torch.no_grad():
+        planes = vae.decode(vae.denormalize_latents(latents[None])).planes
+        outputs = vae.heads(planes, sample["query_points"], sample["centers"])
+        return float(weighted_sum(function_terms(outputs, sample), VAELossWeights()))
+
+
+def test_the_functions_come_nearer_to_the_object(vae: GaussianVAE, latents: torch.Tensor) -> None:
+    errors = [error(vae, refine_latents(vae, OBJECT, latents, steps)) for steps in (0, 10, 40)]
+    assert errors[2] < errors[1] < errors[0] * 0.95
+    assert errors[0] == pytest.approx(error(vae, latents))
+
+
+def test_the_same_seed_gives_the_same_latents(vae: GaussianVAE, latents: torch.Tensor) -> None:
+    first, same, other = (refine_latents(vae, OBJECT, latents, 3, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first, same) and not torch.equal(first, other)
+
+
+def test_the_model_and_what_was_given_stay_as_they_are(vae: GaussianVAE, latents: torch.Tensor) -> None:
+    weights = {name: value.clone() for name, value in vae.state_dict().items()}
+    given = latents.clone()
+    with torch.inference_mode():
+        refined = refine_latents(vae, OBJECT, latents, 2)
+    assert not refined.requires_grad and torch.equal(latents, given)
+    assert all(torch.equal(value, weights[name]) for name, value in vae.state_dict().items())
+    assert all(value.requires_grad and value.grad is None for value in vae.parameters())
+
+
+def test_harmonics_that_the_vae_does_not_know_change_nothing(vae: GaussianVAE, latents: torch.Tensor) -> None:
+    shiny = OBJECT.with_sh_degree(2)
+    shiny.shN[:] = 1.0
+    assert torch.equal(refine_latents(vae, shiny, latents, 2), refine_latents(vae, OBJECT, latents, 2))
+
+
+def test_no_fewer_than_no_steps(vae: GaussianVAE, latents: torch.Tensor) -> None:
+    assert torch.equal(refine_latents(vae, OBJECT, latents, 0), latents)
+    with pytest.raises(ValueError, match="must not be negative, got -1"):
+        refine_latents(vae, OBJECT, latents, -1)
