@@ -30,21 +30,27 @@ def run(settings: Settings) -> Iterator[Row]:
     objects, latents = settings.pick((8, 64), (2, 2))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        yield from _script("VAE", "objects", objects, _vae_words(folder, settings), folder, settings)
+        for model, config in _vae_configs(folder, settings).items():
+            words = [*_vae_words(folder, settings), f"--vae_config={config}"]
+            yield from _script(model, "objects", objects, words, folder, settings)
         yield from _script("denoiser", "latents", latents, _ldm_words(folder, settings), folder, settings)
 
 
-def _vae_words(folder: Path, settings: Settings) -> list[str]:
-    """The script and its arguments: the shipped model's sizes, or tiny ones."""
-    objects, gaussians = settings.pick((32, 8192), (2, 60))
-    write_objects(folder / "objects", objects, gaussians)
-    config = Path(default_checkpoint()) / "vae" / "config.json"
-    words = list(VAE_WORDS)
+def _vae_configs(folder: Path, settings: Settings) -> dict[str, Path]:
+    """Configurations by what they are called: the shipped model's and the small one, or a tiny one."""
     if settings.quick:
         GaussianVAE(**QUICK_VAE_SIZES).save_config(str(folder / "vae"))
-        config = folder / "vae" / "config.json"
-        words = ["--num_queries=64", "--num_centers=32", "--encoder_gaussians=40"]
-    return ["training/train_vae.py", f"--train_data_dir={folder / 'objects'}", f"--vae_config={config}", *words]
+        return {"VAE": folder / "vae" / "config.json"}
+    shipped = Path(default_checkpoint()) / "vae" / "config.json"
+    return {"VAE": shipped, "small VAE": Path("training/configs/vae_small.json")}
+
+
+def _vae_words(folder: Path, settings: Settings) -> list[str]:
+    """The script and its arguments."""
+    if not (folder / "objects").exists():
+        write_objects(folder / "objects", *settings.pick((32, 8192), (2, 60)))
+    words = ["--num_queries=64", "--num_centers=32", "--encoder_gaussians=40"] if settings.quick else VAE_WORDS
+    return ["training/train_vae.py", f"--train_data_dir={folder / 'objects'}", *words]
 
 
 def _ldm_words(folder: Path, settings: Settings) -> list[str]:
