@@ -80,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands.add_parser("generate", help="make objects from text, a picture, a part or points"))
+    _add_reconstruct(commands.add_parser("reconstruct", help="make an object anew from its Gaussians or points"))
     _add_render(commands.add_parser("render", help="draw an object from all sides"))
     _add_convert(commands.add_parser("convert", help="write splats in another format"))
     _add_info(commands.add_parser("info", help="describe a file of splats"))
@@ -109,9 +110,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     add("--strength", type=number(0, 1), metavar="S", help="how much of it may change, up to 1 (default: 0.6)")
     add("--discard-input", action="store_true", help="write new Gaussians in place of the part's, too")
     add("-o", "--output", metavar="FILE", help="default: named after the prompt or input; several are numbered")
-    add("--num-gaussians", type=integer(1), default=50_000, metavar="N", help="of each object (default: 50000)")
-    how = "how Gaussians are found: evenly, the same fast, or as the released DiffGS finds them (default: even)"
-    add("--extraction", choices=list(EXTRACTIONS), default="even", help=how)
+    _add_decoding(parser)
     add("--steps", type=integer(1), metavar="N", help="denoising steps (default: the pipeline's)")
     add("--guidance", type=number(0, 1000), metavar="G", help="strength of the condition (default: the pipeline's)")
     add("--negative-prompt", metavar="TEXT", help="what to lead away from")
@@ -119,9 +118,40 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     tried = "objects tried for each one, which is chosen by --image (default: 1; 8 is a good number)"
     add("--candidates", type=integer(1), default=1, metavar="N", help=tried)
     add("--seed", type=integer(0), default=0, metavar="S", help="object i is made from seed S + i (default: 0)")
+
+
+def _add_decoding(parser: argparse.ArgumentParser) -> None:
+    """What generated and reconstructed objects have in common."""
+    add = parser.add_argument
+    add("--num-gaussians", type=integer(1), default=50_000, metavar="N", help="of each object (default: 50000)")
+    how = "how Gaussians are found: evenly, the same fast, or as the released DiffGS finds them (default: even)"
+    add("--extraction", choices=list(EXTRACTIONS), default="even", help=how)
     add("--model", metavar="MODEL", help="folder or Hub id (default: the checkpoint that ships)")
     add("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, … (default: cuda where there is one)")
     add("--no-sheet", action="store_true", help="write no picture")
+
+
+def _add_reconstruct(parser: argparse.ArgumentParser) -> None:
+    from .reconstruct import run_reconstruct
+
+    parser.description = (
+        "Encode an object, or points of its surface, look for latents that describe it, and decode them to any "
+        "number of Gaussians, without a prompt and denoising. It must stand in a box of side 1 around the origin "
+        "(up −y, front +z)."
+    )
+    parser.set_defaults(run=run_reconstruct)
+    add = parser.add_argument
+    add("file", metavar="FILE", help=f"splats ({', '.join(SUPPORTED_SUFFIXES)})")
+    add(
+        "--points",
+        action="store_true",
+        help=f"FILE holds points, with RGB or without ({', '.join(POINT_SUFFIXES)})",
+    )
+    add("-o", "--output", metavar="OUT", help="default: named after FILE")
+    steps = "steps that look for better latents than the encoder's, 0 for none (default: 50)"
+    add("--refinement-steps", type=integer(0), default=50, metavar="N", help=steps)
+    add("--seed", type=integer(0), default=0, metavar="S", help="of the places of the Gaussians (default: 0)")
+    _add_decoding(parser)
 
 
 def _add_render(parser: argparse.ArgumentParser) -> None:

@@ -59,7 +59,7 @@ def read_conditions(files: dict[str, Path], options: argparse.Namespace) -> dict
     Raises:
         ValueError, OSError: naming the file and what is wrong, or the options that do not fit it.
     """
-    readers = {"image": _read_image, "partial": _read_splats, "points": _read_cloud, "gaussians": _read_splats}
+    readers = {"image": _read_image, "partial": read_splats, "points": _read_cloud, "gaussians": read_splats}
     conditions = {name: readers[name](path) for name, path in files.items()}
     if "partial" in conditions and not options.discard_input:
         there = len(conditions["partial"])
@@ -86,7 +86,12 @@ def _read_image(path: Path) -> Any:
     return picture
 
 
-def _read_splats(path: Path) -> GaussianSplats:
+def read_splats(path: Path) -> GaussianSplats:
+    """A file of at least one Gaussian.
+
+    Raises:
+        ValueError, OSError: naming the file and what is wrong.
+    """
     splats = load_splats(path)
     if len(splats) == 0:
         raise ValueError(f"{path}: holds no Gaussians")

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..extraction_settings import check_count, find_extraction
-from ..io import SUPPORTED_SUFFIXES
 from .arguments import MAX_SEED
 from .conditions import condition_files, origin, read_conditions
-from .paths import check_kept, check_output, output_paths
+from .paths import check_outputs, output_paths
 
 if TYPE_CHECKING:
     from ..gaussians import GaussianSplats
@@ -32,12 +31,7 @@ def run_generate(options: argparse.Namespace) -> None:
     # Not the input's own name: a picture's would be that of the sheet, a part's that of the splats.
     names = options.prompts or [f"{path.stem} object" for path in files.values()][:1]
     paths = output_paths(options.output, names, options.count)
-    for path in paths:
-        check_output(path, SUPPORTED_SUFFIXES)
-        check_kept(path, files.values())
-        if not options.no_sheet:
-            check_output(path.with_suffix(".png"), (".png",))
-            check_kept(path.with_suffix(".png"), files.values())
+    check_outputs(paths, list(files.values()), with_sheets=not options.no_sheet)
     if options.seed + len(paths) - 1 > MAX_SEED:
         raise ValueError(f"--seed {options.seed}: too large for {len(paths)} objects")
     model = find_model(options.model)

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..io import SUPPORTED_SUFFIXES
+
 MAX_SLUG_LENGTH = 60
 
 
@@ -48,6 +50,20 @@ def check_kept(output: Path, inputs: Iterable[Path]) -> None:
     """Raises ValueError if writing ``output`` would replace one of ``inputs``, which are there."""
     if output.exists() and any(output.samefile(one) for one in inputs):
         raise ValueError(f"output {output}: is an input too and would be replaced; name another file with -o")
+
+
+def check_outputs(paths: Iterable[Path], inputs: Sequence[Path], *, with_sheets: bool) -> None:
+    """Files of splats, and the pictures beside them, that can be written and replace no input.
+
+    Raises:
+        ValueError, OSError: as :func:`check_output` and :func:`check_kept`.
+    """
+    for path in paths:
+        check_output(path, SUPPORTED_SUFFIXES)
+        check_kept(path, inputs)
+        if with_sheets:
+            check_output(path.with_suffix(".png"), (".png",))
+            check_kept(path.with_suffix(".png"), inputs)
 
 
 def output_paths(output: str | None, prompts: Sequence[str], count: int) -> list[Path]:
