@@ -17,9 +17,9 @@ INTRODUCTION = """\
 # Benchmarks
 
 Written by `python -m benchmarks` (`make bench`); `benchmarks/` says how each line is measured. Competitors take
-turns in one run; what takes less than 50 ms is repeated in its turn, and the mean counts. **median** and **quartiles**
-are of wall time, **CPU time** is of all threads, **× ours** is the median of the ratios within the rounds, **peak
-memory** is that of a process of its own.
+turns in one run; what takes less than 50 ms is repeated in its turn, and the mean counts. **median** and
+**quartiles** are of wall time, **CPU time** is of all threads, **× ours** is the median of the ratios within the
+rounds, **peak memory** is that of a process of its own.
 """
 
 

@@ -19,8 +19,8 @@ from .functional.spherical_harmonics import num_sh_bases, rgb_to_sh0, rotate_sh,
 if TYPE_CHECKING:
     from .cameras import Cameras
 
-# Of a point of a cloud: standard deviations in spacings, about those of fitted objects. Scanned points lie unevenly: with
-# half a spacing the surface is translucent, with more outlines grow.
+# Of a point of a cloud: standard deviations in spacings, about those of fitted objects. Scanned points lie
+# unevenly: with half a spacing the surface is translucent, with more outlines grow.
 _POINT_SHAPE = (0.6, 0.6, 0.1)
 _POINT_OPACITY = 0.95
 
