@@ -50,6 +50,8 @@ def refine_latents(
     """
     if num_steps < 0:
         raise ValueError(f"`num_steps` must not be negative, got {num_steps}.")
+    if num_steps == 0:  # of every VAE, also of those that cannot be refined
+        return latents.detach()
     config = vae.config
     targets = FunctionTargets(
         splats.detach().to("cpu", torch.float32),

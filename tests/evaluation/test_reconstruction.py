@@ -14,6 +14,7 @@ from diffgs_diffusers.evaluation.reconstruction import (
     summarize,
 )
 from diffgs_diffusers.evaluation.views import evaluation_cameras, render_on_white
+from diffgs_diffusers.models import OriginalGaussianVAE
 from tests.factories import sphere_splats
 
 
@@ -57,3 +58,10 @@ def test_summary_is_mean_and_worst_tenth() -> None:
     assert row["lpips_p90"] == pytest.approx(0.09)  # larger is worse
     assert "lpips" not in summarize([{"50": ImageScores(20.0, 0.9)}])["50"]
     assert summarize([]) == {}
+
+
+def test_the_original_vae_is_measured_without_refinement() -> None:
+    torch.manual_seed(0)
+    sizes = {"plane_channels": 4, "plane_resolution": 8, "point_channels": 4, "unet_channels": 2, "unet_depth": 2}
+    vae = OriginalGaussianVAE(**sizes, latent_channels=6, block_channels=(6, 6), head_channels=16).eval()
+    assert set(reconstruction_scores(vae, sphere_splats(100), (20,), size=32)) == {TRUE_CENTERS, "20"}
