@@ -31,3 +31,8 @@ def kernel(function: Callable[..., Any], **changes: Any) -> Callable[..., Any]:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:
         return numba.njit(**options)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel that others take into themselves: a call with arrays, at every point, costs as much as a lookup."""
+    return kernel(function, inline="always")

@@ -77,5 +77,5 @@ class _ConstantLinear(torch.autograd.Function):
     def backward(ctx: Any, v_values: Tensor) -> tuple[Tensor, None, None, None]:
         weight, *values = ctx.saved_tensors
         if ctx.is_bent:
-            v_values = v_values * (values[0] > 0)
+            v_values = torch.ops.aten.threshold_backward(v_values, values[0], 0)
         return _product(v_values, weight.t().contiguous(), None, "none"), None, None, None

@@ -19,22 +19,24 @@ from .triplane import sample_planes
 _GRAIN = 4096  # points worth a thread of their own
 
 
-def plane_features(planes: Tensor, points: Tensor, padding: float) -> Tensor:
+def plane_features(planes: Tensor, points: Tensor, padding: float, dtype: torch.dtype | None = None) -> Tensor:
     """What the three planes hold at each point, and the point itself.
 
     Args:
         planes: [B, 3, C, R, R], order xz, xy, yz.
         points: [B, M, 3], object frame; beyond the planes' box the border is read.
         padding: how far the planes reach beyond the unit box, as a fraction of its side.
+        dtype: of the result; that of the planes by default.
 
     Returns:
-        [B, M, 3C + 3] in the dtype of the planes, differentiable in planes and points.
+        [B, M, 3C + 3], differentiable in planes and points.
     """
+    dtype = dtype or planes.dtype
     if planes.device.type == "cpu" and planes.dtype in (torch.float32, torch.bfloat16):
-        rows: Tensor = _PlaneFeatures.apply(planes, points, padding)
+        rows: Tensor = _PlaneFeatures.apply(planes, points, padding, dtype)
         return rows
     joined = sample_planes(planes, points, padding).transpose(1, 2).flatten(2)
-    return torch.cat([joined, points.to(joined.dtype)], dim=-1)
+    return torch.cat([joined, points.to(joined.dtype)], dim=-1).to(dtype)
 
 
 def cell_by_cell(planes: Tensor) -> Tensor:
@@ -49,21 +51,27 @@ class _PlaneFeatures(torch.autograd.Function):
     """The CPU's :func:`plane_features`, computed in float32."""
 
     @staticmethod
-    def forward(ctx: Any, planes: Tensor, points: Tensor, padding: float) -> Tensor:
+    def forward(ctx: Any, planes: Tensor, points: Tensor, padding: float, dtype: torch.dtype) -> Tensor:
         cells = planes.detach().movedim(2, -1).to(torch.float32).contiguous()
         at = points.detach().to(torch.float32).contiguous()
         batch, num_points = at.shape[:2]
-        rows = at.new_empty(batch, num_points, 3 * cells.shape[-1] + 3)
+        size = (batch, num_points, 3 * cells.shape[-1] + 3)
         side = np.float32(1 + padding)
         kernels = _kernels()
-        run_ranges(kernels.read, batch * num_points, _GRAIN, cells.numpy(), at.numpy(), side, rows.numpy())
+        if dtype == torch.bfloat16:  # numpy does not know it: the kernel writes its bits
+            rows = at.new_empty(size, dtype=dtype)
+            read, written = kernels.read_rounded, rows.view(torch.uint16)
+        else:
+            rows = written = at.new_empty(size)
+            read = kernels.read
+        run_ranges(read, batch * num_points, _GRAIN, cells.numpy(), at.numpy(), side, written.numpy())
         ctx.save_for_backward(cells, at)
         ctx.side, ctx.dtypes = side, (planes.dtype, points.dtype)
-        return rows.to(planes.dtype)
+        return rows.to(dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, v_rows: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, v_rows: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         cells, at = ctx.saved_tensors
         v_rows = v_rows.to(torch.float32).contiguous()
         v_planes = v_points = None
@@ -82,7 +90,7 @@ class _PlaneFeatures(torch.autograd.Function):
                 cells.numpy(), at.numpy(), ctx.side, v_rows.numpy(), v_at.numpy(),
             )  # fmt: skip
             v_points = v_at.to(ctx.dtypes[1])
-        return v_planes, v_points, None
+        return v_planes, v_points, None, None
 
 
 def _kernels() -> Any:

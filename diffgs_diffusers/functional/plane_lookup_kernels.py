@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compilation import kernel
+from .compilation import inlined, kernel
 
 
 @kernel
@@ -19,6 +19,16 @@ def locate(coordinate, side, resolution):
     return lower, min(lower + 1, resolution - 1), np.float32(place - lower), unclamped == place
 
 
+@inlined
+def locate_axes(point, side, resolution):
+    """:func:`locate` for x, y and z: two planes ask for each of them."""
+    return (
+        locate(point[0], side, resolution),
+        locate(point[1], side, resolution),
+        locate(point[2], side, resolution),
+    )
+
+
 @kernel
 def corners(point, plane, side, resolution):
     """Columns and rows of the four cells about a point on a plane, and the bilinear weights of those cells."""
@@ -28,21 +38,45 @@ def corners(point, plane, side, resolution):
     return left, right, top, bottom, (one - u) * (one - v), u * (one - v), (one - u) * v, u * v
 
 
+@inlined
+def features(cells, batch, point, side, row):
+    """A row [3C + 3] of one point from cells [B, 3, R, R, C]: the planes xz, xy and yz, and the point itself."""
+    resolution, channels = cells.shape[2], cells.shape[4]
+    x, y, z = locate_axes(point, side, resolution)
+    one = np.float32(1.0)
+    for plane in range(3):
+        left, right, u, _ = y if plane == 2 else x
+        top, bottom, v, _ = y if plane == 1 else z
+        wa, wb, wc, wd = (one - u) * (one - v), u * (one - v), (one - u) * v, u * v
+        a, b = cells[batch, plane, top, left], cells[batch, plane, top, right]
+        c, d = cells[batch, plane, bottom, left], cells[batch, plane, bottom, right]
+        part = row[plane * channels : (plane + 1) * channels]
+        for channel in range(channels):
+            part[channel] = wa * a[channel] + wb * b[channel] + wc * c[channel] + wd * d[channel]
+    row[3 * channels :] = point
+
+
 @kernel
 def read(first, last, cells, points, side, rows):
     """Rows [B, M, 3C + 3] of points [B, M, 3] from cells [B, 3, R, R, C]; a range of the B·M points."""
-    resolution, channels = cells.shape[2], cells.shape[4]
     for index in range(first, last):
         batch, number = index // points.shape[1], index % points.shape[1]
-        point, row = points[batch, number], rows[batch, number]
-        for plane in range(3):
-            left, right, top, bottom, wa, wb, wc, wd = corners(point, plane, side, resolution)
-            a, b = cells[batch, plane, top, left], cells[batch, plane, top, right]
-            c, d = cells[batch, plane, bottom, left], cells[batch, plane, bottom, right]
-            part = row[plane * channels : (plane + 1) * channels]
-            for channel in range(channels):
-                part[channel] = wa * a[channel] + wb * b[channel] + wc * c[channel] + wd * d[channel]
-        row[3 * channels :] = point
+        features(cells, batch, points[batch, number], side, rows[batch, number])
+
+
+@kernel
+def read_rounded(first, last, cells, points, side, rows):
+    """As :func:`read`, rounded to bfloat16: rows of uint16 hold the bits."""
+    row = np.empty(rows.shape[2], dtype=np.float32)
+    bits = row.view(np.uint32)
+    half, one, upper = np.uint32(0x7FFF), np.uint32(1), np.uint32(16)
+    for index in range(first, last):
+        batch, number = index // points.shape[1], index % points.shape[1]
+        features(cells, batch, points[batch, number], side, row)
+        rounded = rows[batch, number]
+        for place in range(bits.size):  # to the nearest, ties to the even one
+            value = bits[place]
+            rounded[place] = np.uint16((value + half + ((value >> upper) & one)) >> upper)
 
 
 @kernel
@@ -72,10 +106,11 @@ def _read_backward_points(first, last, cells, points, side, v_rows, v_points):
         batch, number = index // points.shape[1], index % points.shape[1]
         point, v_point, v_row = points[batch, number], v_points[batch, number], v_rows[batch, number]
         v_point[:] = v_row[3 * channels :]
+        x, y, z = locate_axes(point, side, resolution)
         for plane in range(3):
             column_axis, row_axis = (1 if plane == 2 else 0), (1 if plane == 1 else 2)
-            left, right, u, inside_u = locate(point[column_axis], side, resolution)
-            top, bottom, v, inside_v = locate(point[row_axis], side, resolution)
+            left, right, u, inside_u = y if plane == 2 else x
+            top, bottom, v, inside_v = y if plane == 1 else z
             a, b = cells[batch, plane, top, left], cells[batch, plane, top, right]
             c, d = cells[batch, plane, bottom, left], cells[batch, plane, bottom, right]
             part = v_row[plane * channels : (plane + 1) * channels]

@@ -137,8 +137,8 @@ class GaussianFunctionHeads(FunctionHeads):
             self.gautf.proj_out.bias.copy_(torch.tensor([-0.7, -0.7, -0.7, 1.0, 0.0, 0.0, 0.0, 3.0]))
 
     def features(self, planes: Tensor, query_points: Tensor) -> Tensor:
-        """[B, M, 3C + 3] what a head sees of each point."""
-        return plane_features(planes, query_points, self.padding)
+        """[B, M, 3C + 3] what a head sees of each point, rounded already where the heads are in bfloat16."""
+        return plane_features(planes, query_points, self.padding, self.gaupf.proj_out.weight.dtype)
 
     def read_probability(self, features: Tensor) -> Tensor:
         return self.gaupf(features)[..., 0]

@@ -56,6 +56,22 @@ def test_half_precision_is_rounded_once_and_coordinates_are_not():
     assert v_planes.dtype == torch.bfloat16
 
 
+def test_rows_rounded_as_they_are_written_are_those_rounded_afterwards():
+    """Heads in bfloat16 read planes in float32; numbers in the middle between two of theirs go to the even one."""
+    planes, points, v_rows = problem(64, 5)
+    planes[..., 0, 0] = 1 + torch.tensor([1, 3, 5, 7, 9]) / 256
+    points[:, :50] = -1.0
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        leaf = points.clone().requires_grad_()
+        rows = plane_features(planes, leaf, PADDING, dtype)
+        assert rows.dtype == dtype
+        v_points = torch.autograd.grad(rows, leaf, v_rows.to(torch.bfloat16).to(dtype))[0]
+        results.append((rows.detach().to(torch.bfloat16), v_points))
+    for exact, rounded in zip(*results, strict=True):
+        assert torch.equal(exact, rounded)
+
+
 def test_other_types_and_second_derivatives_are_left_to_torch():
     planes, points, _ = problem(4, 2, torch.float64)
     torch.testing.assert_close(plane_features(planes, points, PADDING), reference(planes, points))
