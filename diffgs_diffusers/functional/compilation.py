@@ -33,6 +33,9 @@ def kernel(function: Callable[..., Any], **changes: Any) -> Callable[..., Any]:
         return numba.njit(**options)(function)
 
 
-def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A kernel that others take into themselves: a call with arrays, at every point, costs as much as a lookup."""
-    return kernel(function, inline="always")
+def inlined(function: Callable[..., Any], **changes: Any) -> Callable[..., Any]:
+    """A kernel that others take into themselves: left to itself, the compiler calls what is asked for every point.
+
+    A tenth of the rasteriser's time was spent so. Arguments as in :func:`kernel`.
+    """
+    return kernel(function, forceinline=True, **changes)

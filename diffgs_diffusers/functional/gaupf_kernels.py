@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from .compilation import kernel
+from .compilation import inlined, kernel
 from .quaternion_kernels import matrix_of
 
 LEAF = 16  # boxes: what scipy's KD-tree puts into its leaves, and more are hardly faster
@@ -63,7 +63,7 @@ def box_tree(order, means, quats, reach):
     return boxes, nodes
 
 
-@kernel
+@inlined
 def squared_to_bounds(node, x, y, z):
     """Squared distance from a point to a node's bounds, infinite for a node without boxes."""
     zero = np.float32(0.0)
@@ -73,7 +73,7 @@ def squared_to_bounds(node, x, y, z):
     return dx * dx + dy * dy + dz * dz
 
 
-@kernel
+@inlined
 def squared_to_boxes(leaf, x, y, z, squares):
     """Squared distances [LEAF] from a point to a leaf's boxes [15, LEAF], 0 inside and infinite to missing ones."""
     zero = np.float32(0.0)

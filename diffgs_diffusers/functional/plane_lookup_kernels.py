@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from .compilation import inlined, kernel
 
 
-@kernel
+@inlined
 def locate(coordinate, side, resolution):
     """Lower cell, upper cell, weight of the upper one, and whether the coordinate lies between cells' centres."""
     unclamped = (coordinate / side + np.float32(0.5)) * np.float32(resolution) - np.float32(0.5)
@@ -29,7 +31,7 @@ def locate_axes(point, side, resolution):
     )
 
 
-@kernel
+@inlined
 def corners(point, plane, side, resolution):
     """Columns and rows of the four cells about a point on a plane, and the bilinear weights of those cells."""
     left, right, u, _ = locate(point[1 if plane == 2 else 0], side, resolution)
@@ -38,7 +40,8 @@ def corners(point, plane, side, resolution):
     return left, right, top, bottom, (one - u) * (one - v), u * (one - v), (one - u) * v, u * v
 
 
-@inlined
+# Taken in before it is compiled, or else the views of every row are arrays to numba: a third slower.
+@partial(kernel, inline="always")
 def features(cells, batch, point, side, row):
     """A row [3C + 3] of one point from cells [B, 3, R, R, C]: the planes xz, xy and yz, and the point itself."""
     resolution, channels = cells.shape[2], cells.shape[4]

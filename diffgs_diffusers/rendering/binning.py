@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..functional.compilation import kernel
+from ..functional.compilation import inlined, kernel
 from .projection import DETAIL_DEPTH
 
 RADIX_BITS = 8
@@ -91,7 +91,7 @@ def fill_tiles(first, last, details, tile_boxes, tiles_x, places, entries):
                     places[camera, tile] += 1
 
 
-@kernel
+@inlined
 def gaussian(entry):
     """The index of the Gaussian in an entry of a tile's list."""
     return np.int64(entry & np.uint64(0xFFFFFFFF))
@@ -113,7 +113,7 @@ def sort_tiles(first, last, tile_starts, entries):
             _radix_sort(keys, spare, starts)
 
 
-@kernel
+@inlined
 def _insertion_sort(keys):
     for place in range(1, keys.shape[0]):
         key = keys[place]
@@ -123,7 +123,7 @@ def _insertion_sort(keys):
         keys[place] = key
 
 
-@kernel
+@inlined
 def _radix_sort(keys, spare, starts):
     """Sort by the upper 32 bits, which is enough because the list arrives in the order of the lower ones."""
     low, high = keys[0], keys[0]
@@ -152,7 +152,7 @@ def _radix_sort(keys, spare, starts):
         keys[:] = spare[: keys.shape[0]]
 
 
-@kernel
+@inlined
 def _digit(key, shift):
     """The RADIX_BITS of an unsigned key from bit `shift` on."""
     return np.int64((key >> np.uint64(shift)) & np.uint64((1 << RADIX_BITS) - 1))

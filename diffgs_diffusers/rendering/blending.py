@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from ..functional.compilation import kernel
+from ..functional.compilation import inlined, kernel
 from .binning import gaussian
 from .projection import (
     ALPHA_FLOOR,
@@ -56,7 +56,7 @@ ROUNDER = 1.5 * 2.0**52
 E1, E2, E3, E4, E5, E6, E7, E8, E9, E10 = (math.log(2.0) ** n / math.factorial(n) for n in range(1, 11))
 
 
-@kernel
+@inlined
 def tile_box(tile, tiles_x, tiles_y, width, height):
     """Camera, first x and y, past-the-last x and y of a tile counted over all cameras."""
     camera = tile // (tiles_x * tiles_y)
@@ -66,7 +66,7 @@ def tile_box(tile, tiles_x, tiles_y, width, height):
     return camera, x_first, y_first, min(x_first + TILE, width), min(y_first + TILE, height)
 
 
-@kernel
+@inlined
 def copy_records(records, entries, first, last, near):
     """Copy the records of entries [first, last) to the start of near [BATCH,COLORS+P]."""
     for place in range(first, last):
@@ -75,7 +75,7 @@ def copy_records(records, entries, first, last, near):
             near[place - first, column] = records[index, column]
 
 
-@kernel
+@inlined
 def touched_windows(record, x0, y0, x1, y1):
     """First and past-the-last row, and window of each row, of a tile that a Gaussian reaches."""
     y_first, y_last = pixel_range(record[CENTRE_Y], record[HALF_HEIGHT], y0, y1)
@@ -83,14 +83,14 @@ def touched_windows(record, x0, y0, x1, y1):
     return y_first - y0, y_last - y0, (x_first - x0) // LANES, (x_last - 1 - x0) // LANES + 1
 
 
-@kernel
+@inlined
 def row_exponent(record, dy):
     """Coefficients p, q, r of sigma log2(e) = (p dx + q) dx + r in the row at offset dy from the centre."""
     half_a, half_c = 0.5 * LOG2_E * record[CONIC_A], 0.5 * LOG2_E * record[CONIC_C]
     return half_a, LOG2_E * record[CONIC_B] * dy, half_c * dy * dy
 
 
-@kernel
+@inlined
 def falloff(opacity, exponent, dx):
     """opacity exp(-sigma), given `row_exponent`; exponents above 100 count as 100."""
     x = min((exponent[0] * dx + exponent[1]) * dx + exponent[2], 100.0)
@@ -159,7 +159,7 @@ def blend_forward(
                     limits[camera, y, x] = np.int32(window[LIMIT + lane])
 
 
-@kernel
+@inlined
 def _open_windows(windows, width, height, length):
     """Begin a tile of width x height pixels; pixels beyond them are closed."""
     windows[:] = 0.0
@@ -171,7 +171,7 @@ def _open_windows(windows, width, height, length):
                 window[LIMIT + lane] = length
 
 
-@kernel
+@inlined
 def _blend_entry(record, place, x0, y0, x1, y1, windows):
     """Blend one Gaussian into one tile; the number of pixels it closed."""
     opacity = record[OPACITY]

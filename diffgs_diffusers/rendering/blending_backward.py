@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from ..functional.compilation import kernel
+from ..functional.compilation import inlined, kernel
 from .blending import (
     ALPHA_CEILING,
     BATCH,
@@ -91,7 +91,7 @@ def blend_backward(
 
 
 # Sums over the lanes of a window become vector sums only where the compiler may reorder them.
-@partial(kernel, forceinline=True, fastmath={"contract", "reassoc", "nsz"})
+@partial(inlined, fastmath={"contract", "reassoc", "nsz"})
 def _window_backward(window, opacity, exponent, dx, place, c0, c1, c2):
     """Gradient of one Gaussian in one window: sums of dL/dsigma times 1, dx and dx², and three colours."""
     sum_1 = sum_x = sum_xx = v0 = v1 = v2 = 0.0
@@ -119,7 +119,7 @@ def _window_backward(window, opacity, exponent, dx, place, c0, c1, c2):
     return sum_1, sum_x, sum_xx, v0, v1, v2
 
 
-@kernel
+@inlined
 def _blend_entry_backward(record, place, x0, y0, x1, y1, windows, v_entry):
     """Gradient of one Gaussian in one tile."""
     opacity = record[OPACITY]

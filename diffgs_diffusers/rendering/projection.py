@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from ..functional.compilation import kernel
+from ..functional.compilation import inlined, kernel
 from .vectors import combine, cross, dot, load, multiply, rotation, row_times, times_column
 
 ALPHA_FLOOR = 1.0 / 255.0
@@ -29,7 +29,7 @@ DETAIL_DEPTH, DETAILS = 6, 7
 GRADIENTS = 6
 
 
-@kernel
+@inlined
 def load_camera(viewmats, intrinsics, camera, width, height):
     """Rotation rows, translation, focal lengths and centre, and the ranges of x/z and y/z that J may see."""
     view = viewmats[camera]
@@ -43,7 +43,7 @@ def load_camera(viewmats, intrinsics, camera, width, height):
     return rows, offset, (fx, fy, cx, cy), range_x, range_y
 
 
-@kernel
+@inlined
 def half_covariance(point, rows, quat, focal, range_x, range_y):
     """The slopes x/z and y/z inside their ranges, W' = J W (2 rows) and T = J W R (2 rows)."""
     inverse_z = 1.0 / point[2]
@@ -56,7 +56,7 @@ def half_covariance(point, rows, quat, focal, range_x, range_y):
     return slope_x, slope_y, w0, w1, row_times(w0, turned), row_times(w1, turned)
 
 
-@kernel
+@inlined
 def unit_quaternion(quats, index):
     """The normalised quaternion (wxyz) and the inverse of its norm."""
     w, x, y, z = float(quats[index, 0]), float(quats[index, 1]), float(quats[index, 2]), float(quats[index, 3])
@@ -64,7 +64,7 @@ def unit_quaternion(quats, index):
     return (w * inverse_norm, x * inverse_norm, y * inverse_norm, z * inverse_norm), inverse_norm
 
 
-@kernel
+@inlined
 def pixel_range(centre, half, first, last):
     """First and past-the-last pixel of [first, last) whose centre lies within `half` of `centre`."""
     low = math.ceil(max(centre - half - 0.5 - 1e-6, first))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from ..functional.compilation import kernel
+from ..functional.compilation import inlined, kernel
 from .projection import (
     CENTRE_X,
     CENTRE_Y,
@@ -22,7 +22,7 @@ from .projection import (
 from .vectors import combine, cross, dot, load, multiply, rotation, rotation_backward, row_times, times_column
 
 
-@kernel
+@inlined
 def _covariance_backward(a0, a1, eps2d, antialiased, v_record, opacity):
     """Gradients of a0 and a1 and of the uncompensated opacity, given those of conic and compensated opacity."""
     area = cross(a0, a1)
@@ -118,7 +118,7 @@ def project_backward(
                 v_viewmats[block, camera, axis, 3] = shift[axis]
 
 
-@kernel
+@inlined
 def _add_quaternion_gradient(v_quats, index, quat, inverse_norm, w0, w1, v_t0, v_t1):
     """Add the gradient of the quaternion before normalisation, given that of T = W' R."""
     g0 = combine(w0[0], v_t0, w1[0], v_t1)

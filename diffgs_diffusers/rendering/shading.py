@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from ..functional.compilation import kernel
+from ..functional.compilation import inlined, kernel
 from .projection import COLORS, DETAIL_DEPTH, GRADIENTS
 from .vectors import combine, dot, load
 
@@ -28,7 +28,7 @@ Y3_M2 = 1.445305721320277  # sqrt(105 / (16 pi))
 Y3_M3 = 0.5900435899266435  # sqrt(35 / (32 pi))
 
 
-@kernel
+@inlined
 def _basis(degree, x, y, z, basis):
     """Write the values of the harmonics up to `degree` in the unit direction (x, y, z) into basis [16]."""
     basis[0] = Y0
@@ -44,7 +44,7 @@ def _basis(degree, x, y, z, basis):
         basis[15] = -Y3_M3 * x * (x * x - 3.0 * y * y)
 
 
-@kernel
+@inlined
 def _direction_gradient(degree, x, y, z, g):
     """sum_k g_k grad Y_k at (x, y, z), Y_k taken as the polynomial that `_basis` writes."""
     dx = dy = dz = 0.0
@@ -66,7 +66,7 @@ def _direction_gradient(degree, x, y, z, g):
     return (dx, dy, dz)
 
 
-@kernel
+@inlined
 def _direction(degree, means, index, eye):
     """Unit vector from the camera centre to a Gaussian, and the inverse of the distance; 0 where not needed."""
     if degree == 0:

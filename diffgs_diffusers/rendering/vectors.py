@@ -5,34 +5,34 @@
 
 from __future__ import annotations
 
-from ..functional.compilation import kernel
+from ..functional.compilation import inlined
 
 
-@kernel
+@inlined
 def dot(a, b):
     """a · b of two triples."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@kernel
+@inlined
 def cross(a, b):
     """a x b of two triples."""
     return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
 
 
-@kernel
+@inlined
 def combine(s, a, t, b):
     """s a + t b of two triples."""
     return (s * a[0] + t * b[0], s * a[1] + t * b[1], s * a[2] + t * b[2])
 
 
-@kernel
+@inlined
 def multiply(a, b):
     """The elementwise product of two triples."""
     return (a[0] * b[0], a[1] * b[1], a[2] * b[2])
 
 
-@kernel
+@inlined
 def row_times(a, m):
     """a^T M, with M given as its three rows."""
     return (
@@ -42,19 +42,19 @@ def row_times(a, m):
     )
 
 
-@kernel
+@inlined
 def times_column(m, a):
     """M a, with M given as its three rows."""
     return (dot(m[0], a), dot(m[1], a), dot(m[2], a))
 
 
-@kernel
+@inlined
 def load(array, index):
     """Row `index` of an [N, 3] array as a double precision triple."""
     return (float(array[index, 0]), float(array[index, 1]), float(array[index, 2]))
 
 
-@kernel
+@inlined
 def rotation(w, x, y, z):
     """The rows of the rotation matrix of a unit quaternion (wxyz)."""
     return (
@@ -64,7 +64,7 @@ def rotation(w, x, y, z):
     )
 
 
-@kernel
+@inlined
 def rotation_backward(w, x, y, z, g0, g1, g2):
     """Gradient of a unit quaternion (wxyz), given the gradient rows of its rotation matrix."""
     return (
