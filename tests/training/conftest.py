@@ -15,12 +15,15 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import save_file
 
+from diffgs_diffusers.data.latents import LatentRecord, write_index, write_latents
 from diffgs_diffusers.functional.spherical_harmonics import rgb_to_sh0
 from diffgs_diffusers.models import UNet1DConditionModel
 from diffgs_diffusers.training.config import add_training_arguments, parse_training_arguments
+from diffgs_diffusers.training.encoding import write_latent_statistics
 from diffgs_diffusers.training.loop import Trainer
 from diffgs_diffusers.training.sampling import SampleKey, build_dataloader
-from tests.tiny_models import QUICK_VAE_SIZES, tiny_vae
+from tests.tiny_models import QUICK_VAE_SIZES, tiny_text_encoder, tiny_tokenizer, tiny_vae
+from tests.training.ldm_runs import CHANNELS, LENGTH, short_run
 
 
 @pytest.fixture(autouse=True)
@@ -167,3 +170,31 @@ def vae_folder(tmp_path: Path) -> Path:
     """A small GaussianVAE with random weights."""
     tiny_vae(**QUICK_VAE_SIZES).save_pretrained(str(tmp_path / "vae"))
     return tmp_path / "vae"
+
+
+@pytest.fixture
+def latents_folder(tmp_path, vae_folder) -> Path:
+    """A red and a blue object whose latents differ in every channel."""
+    folder = tmp_path / "latents"
+    for index, (color, split) in enumerate([("red", "train"), ("blue", "train"), ("red", "validation")]):
+        generator = torch.Generator().manual_seed(["red", "blue"].index(color))
+        mean = torch.randn(1, CHANNELS, LENGTH, generator=generator)
+        record = LatentRecord(f"chair_{index}", split, "chair", 1.0, [[f"a {color} chair"]], ["a chair"])
+        write_latents(folder, record, mean)
+    index = write_index(folder, ["chair_0", "chair_1", "chair_2"], {})
+    write_latent_statistics(vae_folder, index["latents_mean"], index["latents_std"])
+    return folder
+
+
+@pytest.fixture
+def clip_folder(tmp_path) -> Path:
+    """A text encoder and its tokenizer, as CLIP is stored."""
+    folder = tmp_path / "clip"
+    tiny_text_encoder(tiny_tokenizer(folder)).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture
+def ldm_words(latents_folder, tmp_path) -> list[str]:
+    """Arguments of a short run of train_ldm.py on these latents."""
+    return short_run(latents_folder, tmp_path)
