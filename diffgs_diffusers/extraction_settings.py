@@ -35,7 +35,7 @@ class ExtractionConfig:
     threshold: float = 0.75
     refinement_steps: int = 4
     oversampling: float = 1.25
-    chunk_size: int = 2048
+    chunk_size: int = 4096
     min_candidates: int = 32768
     finest_spacing: float = 0.5
     relative_scale: float = 0.95

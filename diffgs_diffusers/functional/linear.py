@@ -36,6 +36,8 @@ def linear(inputs: Tensor, layer: nn.Linear, activation: str = "none") -> Tensor
         dtype = torch.get_autocast_dtype("cpu")
         inputs, weight, bias = inputs.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     if _is_constant(inputs, weight, activation):
+        if not torch.is_grad_enabled():  # a function of autograd costs as much as a small product
+            return _product(inputs, weight, bias, activation)
         values: Tensor = _ConstantLinear.apply(inputs, weight, bias, activation)
         return values
     return _PLAIN[activation](nn.functional.linear(inputs, weight, bias))

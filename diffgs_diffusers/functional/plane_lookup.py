@@ -33,6 +33,8 @@ def plane_features(planes: Tensor, points: Tensor, padding: float, dtype: torch.
     """
     dtype = dtype or planes.dtype
     if planes.device.type == "cpu" and planes.dtype in (torch.float32, torch.bfloat16):
+        if not torch.is_grad_enabled():
+            return _read(_as_read(planes), points.to(torch.float32).contiguous(), padding, dtype)
         rows: Tensor = _PlaneFeatures.apply(planes, points, padding, dtype)
         return rows
     joined = sample_planes(planes, points, padding).transpose(1, 2).flatten(2)
@@ -52,22 +54,10 @@ class _PlaneFeatures(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, planes: Tensor, points: Tensor, padding: float, dtype: torch.dtype) -> Tensor:
-        cells = planes.detach().movedim(2, -1).to(torch.float32).contiguous()
-        at = points.detach().to(torch.float32).contiguous()
-        batch, num_points = at.shape[:2]
-        size = (batch, num_points, 3 * cells.shape[-1] + 3)
-        side = np.float32(1 + padding)
-        kernels = _kernels()
-        if dtype == torch.bfloat16:  # numpy does not know it: the kernel writes its bits
-            rows = at.new_empty(size, dtype=dtype)
-            read, written = kernels.read_rounded, rows.view(torch.uint16)
-        else:
-            rows = written = at.new_empty(size)
-            read = kernels.read
-        run_ranges(read, batch * num_points, _GRAIN, cells.numpy(), at.numpy(), side, written.numpy())
+        cells, at = _as_read(planes), points.detach().to(torch.float32).contiguous()
         ctx.save_for_backward(cells, at)
-        ctx.side, ctx.dtypes = side, (planes.dtype, points.dtype)
-        return rows.to(dtype)
+        ctx.side, ctx.dtypes = np.float32(1 + padding), (planes.dtype, points.dtype)
+        return _read(cells, at, padding, dtype)
 
     @staticmethod
     @once_differentiable
@@ -91,6 +81,28 @@ class _PlaneFeatures(torch.autograd.Function):
             )  # fmt: skip
             v_points = v_at.to(ctx.dtypes[1])
         return v_planes, v_points, None, None
+
+
+def _as_read(planes: Tensor) -> Tensor:
+    """[B, 3, R, R, C] float32, what the kernels read."""
+    return planes.detach().movedim(2, -1).to(torch.float32).contiguous()
+
+
+def _read(cells: Tensor, at: Tensor, padding: float, dtype: torch.dtype) -> Tensor:
+    """Rows of points [B, M, 3], float32, from cells as :func:`_as_read` has them."""
+    batch, num_points = at.shape[:2]
+    size = (batch, num_points, 3 * cells.shape[-1] + 3)
+    kernels = _kernels()
+    if dtype == torch.bfloat16:  # numpy does not know it: the kernel writes its bits
+        rows = at.new_empty(size, dtype=dtype)
+        read, written = kernels.read_rounded, rows.view(torch.uint16)
+    else:
+        rows = written = at.new_empty(size)
+        read = kernels.read
+    run_ranges(
+        read, batch * num_points, _GRAIN, cells.numpy(), at.numpy(), np.float32(1 + padding), written.numpy()
+    )
+    return rows.to(dtype)
 
 
 def _kernels() -> Any:
