@@ -19,7 +19,7 @@ from .functional.threads import map_parts
 from .gaussians import GaussianSplats
 from .models.base_vae import BaseGaussianVAE
 from .surface_points import EmptySurfaceError as EmptySurfaceError
-from .surface_points import SurfaceSearch, constant_heads
+from .surface_points import SurfaceSearch, constant_heads, points_at_once
 
 
 @torch.inference_mode(False)  # the search follows gradients, which inference mode refuses even under enable_grad
@@ -71,7 +71,8 @@ def share_crowded(
     splats: GaussianSplats,
     spacing: Tensor,
     finest_spacing: float,
-    chunk_size: int = ExtractionConfig.chunk_size,
+    chunk_size: int | None = None,
+    coarse: Tensor | None = None,
 ) -> GaussianSplats:
     """Gaussians that lie closer together than their functions' finest detail, larger and sharing their opacity.
 
@@ -81,7 +82,8 @@ def share_crowded(
         splats: as the functions describe them, in progressive order.
         spacing: [N] of their centres, by :func:`~diffgs_diffusers.functional.spacing.even_spacing`, object units.
         finest_spacing: in cells of the planes, as in :class:`ExtractionConfig`.
-        chunk_size: Gaussians evaluated at once.
+        chunk_size: Gaussians evaluated at once, as in :class:`ExtractionConfig`.
+        coarse: [N] by :func:`~diffgs_diffusers.functional.spacing.coarse_spacing`, object units, if it is known.
     """
     cell = (1 + vae.config.padding) / planes.shape[-1]
     spacing = spacing / cell
@@ -90,8 +92,9 @@ def share_crowded(
     if vae.sharing is None:
         growth, share = equal_sharing(spacing, finest_spacing)
     else:
-        known = (spacing, coarse_spacing(splats.means) / cell, splats.scales / cell / spacing[:, None])
-        parts = [slice(start, start + chunk_size) for start in range(0, len(splats), chunk_size)]
+        coarse = coarse_spacing(splats.means) if coarse is None else coarse
+        known = (spacing, coarse / cell, splats.scales / cell / spacing[:, None])
+        parts = _parts(len(splats), points_at_once(vae.heads, chunk_size))
         told = [
             vae.sharing(
                 vae.heads.features(planes[None], splats.means[None, part])[0],
@@ -128,7 +131,7 @@ def gaussians_at(
     vae: BaseGaussianVAE,
     planes: Tensor,
     means: Tensor,
-    chunk_size: int = ExtractionConfig.chunk_size,
+    chunk_size: int | None = None,
     units: Tensor | None = None,
     precision: Precision = "float32",
 ) -> GaussianSplats:
@@ -138,7 +141,7 @@ def gaussians_at(
         vae: whose heads read the planes.
         planes: [3, C, R, R] feature planes of one object.
         means: [N, 3] centres.
-        chunk_size: points evaluated at once.
+        chunk_size: points evaluated at once, as in :class:`ExtractionConfig`.
         units: [N] what a scale of 1 means, in object units; None is what fits the local spacing of the centres.
         precision: of the heads' products.
     """
@@ -155,11 +158,16 @@ def gaussians_at(
         for stored, value in zip(whole, described(place), strict=True):
             stored[place] = value
 
-    places = [slice(start, start + chunk_size) for start in range(0, len(means), chunk_size)]
+    places = _parts(len(means), points_at_once(vae.heads, chunk_size))
     # Filled in place: a list of parts to join would need twice the memory.
     whole = [value.new_empty(len(means), *value.shape[1:]) for value in described(slice(0, 1))]
     map_parts(describe, places, planes.device)
     return GaussianSplats(means, *whole)
+
+
+def _parts(count: int, size: int) -> list[slice]:
+    """The range of a count in parts of a size."""
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _spacing(means: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ class ExtractionConfig:
         threshold: least GauPF of a point that counts as surface.
         refinement_steps: moves uphill per candidate; many gather points on bumps of a decoded GauPF.
         oversampling: candidates per Gaussian asked for; more give a more even spread at the cost of the search.
-        chunk_size: points evaluated at once: so few that a layer finds the values of the one before in the cache.
+        chunk_size: points evaluated at once; None for so few that a layer finds the values of the one before in the
+            cache.
         min_candidates: candidates at least, so that small counts see all parts of the object.
         finest_spacing: in cells of the planes. The functions say nothing finer than a cell, so smaller Gaussians
             only draw where the surface is half a pixel off. Points that lie closer together are drawn as large as
@@ -35,7 +36,7 @@ class ExtractionConfig:
     threshold: float = 0.75
     refinement_steps: int = 4
     oversampling: float = 1.25
-    chunk_size: int = 4096
+    chunk_size: int | None = None
     min_candidates: int = 32768
     finest_spacing: float = 0.5
     relative_scale: float = 0.95

@@ -22,6 +22,8 @@ from .models.base_vae import BaseGaussianVAE
 from .models.heads import FunctionHeads
 
 _DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
+_LAYER = 1 << 19  # values of a layer that stay in the cache until the next one reads them
+_LEAST_CHUNK = 2048  # points; with fewer, what is done once for each chunk takes longer than their products
 _STEEP = 0.5  # slope of GauPF, 1 / δ for a distance, below which it is taken for that of a rounded ridge
 _MOST_TRIES = 8  # points drawn per candidate wanted, before a search that hardly finds surface gives up
 
@@ -42,6 +44,7 @@ class SurfaceSearch:
     def __init__(self, vae: BaseGaussianVAE, planes: Tensor, config: ExtractionConfig) -> None:
         self.vae, self.planes, self.config = vae, planes, config
         self.heads = constant_heads(vae.heads, config.precision)
+        self.chunk_size = points_at_once(vae.heads, config.chunk_size)
 
     def points(self, num_points: int, generator: torch.Generator) -> Tensor:
         """[num_points, 3] on the surface, in progressive order: every prefix is evenly spread, too.
@@ -156,7 +159,13 @@ class SurfaceSearch:
         """The function's values on all points, so many of them at a time that they stay in the cache."""
         if len(points) == 0:
             return points.new_zeros(0)
-        return torch.cat(map_parts(function, points.split(self.config.chunk_size), points.device))
+        return torch.cat(map_parts(function, points.split(self.chunk_size), points.device))
+
+
+def points_at_once(heads: FunctionHeads, chunk_size: int | None = None) -> int:
+    """How many points to ask the heads about at once, where ``chunk_size`` does not say it."""
+    widths = (layer.out_features for layer in heads.modules() if isinstance(layer, torch.nn.Linear))
+    return chunk_size or max(_LEAST_CHUNK, _LAYER // max(widths, default=_LAYER))
 
 
 def constant_heads(heads: FunctionHeads, precision: Precision) -> FunctionHeads:

@@ -4,7 +4,7 @@ accelerate launch training/train_sharing.py --pretrained_model_name_or_path RUNS
     --output_dir RUNS/sharing
 
 Only the sharing head is trained, a new one where the VAE has none: latents, and a denoiser trained on them, stay
-valid. RUNS/sharing/vae then holds the whole VAE; RUNS/sharing/sets, 15 MB an object, is not needed any more unless
+valid. RUNS/sharing/vae then holds the whole VAE; RUNS/sharing/sets, 20 MB an object, is not needed any more unless
 a second run is given it as --cache_dir.
 """
 

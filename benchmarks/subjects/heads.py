@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffgs_diffusers.extraction_settings import ExtractionConfig
 from diffgs_diffusers.functional.plane_lookup import cell_by_cell
 from diffgs_diffusers.functional.threads import map_parts
-from diffgs_diffusers.surface_points import constant_heads
+from diffgs_diffusers.surface_points import constant_heads, points_at_once
 
 from ..flops import count_flops, square_gemm
 from ..settings import Settings
@@ -34,10 +33,10 @@ Question = Callable[[Tensor], Any]
 
 def run(settings: Settings) -> Iterator[Row]:
     """Rows of both sizes and precisions: GauPF with and without its lookup, its gradient, and the attributes."""
-    (part,) = settings.pick((ExtractionConfig.chunk_size,), (16,))
     for sizes, words in SIZES.items():
         for precision, dtype in PRECISIONS.items():
             functions = constant(make_functions(sizes, settings.quick), precision)
+            (part,) = settings.pick((points_at_once(functions.vae.heads),), (16,))
             case = f"{words}, {precision}, {PARTS} × {part:,} points"
             yield from _case(case, functions, part, dtype, settings)
 

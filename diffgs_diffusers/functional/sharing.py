@@ -12,6 +12,11 @@ from torch import Tensor
 # one would; a little more, as the points fill a layer in which more of them find a place.
 SHARING = 1.1
 MOST_WIDENING = 2.0  # times a Gaussian's own size: on a thin rod, wider ones would stand out on both sides
+# Only things that are thin all over are so small that their points crowd more than this. What fitted Gaussians
+# covered beyond the line of their centres, smaller ones have to cover by more opacity.
+_THIN = 6.0
+_MOST_THIN = 4.0  # times as crowded as that; from there on nothing changes
+_FIRMNESS = 0.7  # exponent of how much more crowded
 
 
 def log_crowding(spacing: Tensor, finest: float, most: float) -> Tensor:
@@ -30,4 +35,4 @@ def equal_sharing(spacing: Tensor, finest: float) -> tuple[Tensor, Tensor]:
         logarithms [N] of the factors of scales, ≥ 0, and of opacities, ≤ 0.
     """
     growth = log_crowding(spacing, finest, MOST_WIDENING)
-    return growth, -2 * SHARING * growth
+    return growth, -2 * SHARING * growth + _FIRMNESS * log_crowding(spacing, finest / _THIN, _MOST_THIN)

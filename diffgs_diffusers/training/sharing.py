@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..cameras import Cameras, orbit_cameras
@@ -17,14 +18,15 @@ from ..data.dataset import GaussianObjectDataset
 from ..data.object_views import random_camera
 from ..extraction import ExtractionConfig, extract_gaussians, reconstruct_gaussians, share_crowded
 from ..functional.image_metrics import psnr
-from ..functional.spacing import even_spacing
+from ..functional.spacing import coarse_spacing, even_spacing
 from ..gaussians import GaussianSplats
-from ..io import load_splats, save_splats
+from ..io.atomic import atomic_write
 from ..models import GaussianVAE
 from .sampling import SampleKey
 from .validation_vae import WHITE
 
 _WHITE_SHARE = 0.7  # of the backgrounds; the rest has a random colour, on which what is transparent shows
+_AROUND = ("planes", "spacing", "coarse")  # what is kept beside the Gaussians themselves
 _LEAST_ERROR = 1e-5  # mean squared, i.e. 50 dB: objects that are good already must not rule
 
 
@@ -34,7 +36,9 @@ class CrowdedSample:
 
     Args:
         planes: [3, C, R, R] decoded feature planes.
-        splats: extracted, before crowded ones share their opacity.
+        splats: N extracted, before crowded ones share their opacity.
+        spacing: [N] of their centres, by :func:`~diffgs_diffusers.functional.spacing.even_spacing`, object units.
+        coarse: [N] as :func:`~diffgs_diffusers.functional.spacing.coarse_spacing` has it, object units.
         camera: one.
         background: RGB.
         picture: [1, H, W, 3], the fitted object from that camera.
@@ -42,13 +46,17 @@ class CrowdedSample:
 
     planes: Tensor
     splats: GaussianSplats
+    spacing: Tensor
+    coarse: Tensor
     camera: Cameras
     background: tuple[float, float, float]
     picture: Tensor
 
     def to(self, device: Any) -> CrowdedSample:
         """The sample on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("planes", "splats", "picture")}
+        moved = {
+            name: getattr(self, name).to(device) for name in ("planes", "splats", "spacing", "coarse", "picture")
+        }
         return replace(self, **moved)
 
 
@@ -76,16 +84,26 @@ class CrowdedSets(torch.utils.data.Dataset):
         generator = np.random.default_rng(key.seed)
         count = self.counts[int(generator.integers(len(self.counts)))]
         fitted = self.objects.splats(key.index)
-        planes = self.vae.decode(self.vae.encode(fitted).latent_dist.mode()).planes[0]
-        path = self.folder / str(count) / f"{self.objects.records[key.index].id}.ply"
+        path = self.folder / str(count) / f"{self.objects.records[key.index].id}.safetensors"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_splats(extract_gaussians(self.vae, planes, count, config=ExtractionConfig(finest_spacing=0)), path)
+            with atomic_write(path) as stream:
+                stream.write(save(self._extracted(fitted, count)))
+        stored = load_file(path)
+        planes, spacing, coarse = (stored.pop(name) for name in _AROUND)
         camera = random_camera(self.size, generator)
         is_white = generator.random() < _WHITE_SHARE
         background = WHITE if is_white else tuple(generator.random(3).tolist())
         picture = fitted.render(camera, background=background)[..., :3]
-        return CrowdedSample(planes.cpu(), load_splats(path), camera, background, picture)
+        return CrowdedSample(planes, GaussianSplats(**stored), spacing, coarse, camera, background, picture)
+
+    def _extracted(self, fitted: GaussianSplats, count: int) -> dict[str, Tensor]:
+        """An object's planes, its Gaussians before they share, and how far these lie apart."""
+        planes = self.vae.decode(self.vae.encode(fitted).latent_dist.mode()).planes[0]
+        splats = extract_gaussians(self.vae, planes, count, config=ExtractionConfig(finest_spacing=0))
+        around = zip(_AROUND, (planes, even_spacing(splats.means), coarse_spacing(splats.means)), strict=True)
+        fields = {name: value for name, value in vars(splats).items() if isinstance(value, Tensor)}
+        return {name: value.cpu().contiguous() for name, value in (fields | dict(around)).items()}
 
     def some_features(self, num_objects: int, num_points: int, seed: int) -> Tensor:
         """[≤ num_objects · num_points, F] what the planes hold at Gaussians of random objects."""
@@ -128,8 +146,9 @@ class SharingTrainee(nn.Module):
 
     def forward(self, sample: CrowdedSample) -> GaussianSplats:
         """The sample's Gaussians as they are drawn."""
-        spacing = even_spacing(sample.splats.means)
-        return share_crowded(self.vae, sample.planes, sample.splats, spacing, self.finest_spacing)
+        return share_crowded(
+            self.vae, sample.planes, sample.splats, sample.spacing, self.finest_spacing, coarse=sample.coarse
+        )
 
     def save_pretrained(self, folder: str) -> None:
         """The whole VAE."""

@@ -53,19 +53,23 @@ def test_only_the_sharing_head_learns(train_sharing, words, surface_vae_folder, 
 
 def test_a_head_is_trained_on_and_extractions_are_kept(train_sharing, words, tmp_path):
     train_sharing.main([*words, "--neighbours_only"])
-    sets = sorted((tmp_path / "run" / "sets").rglob("*.ply"))
+    folder = tmp_path / "run" / "sets"
+    sets = sorted(folder.rglob("*.safetensors"))
     assert sets and {path.parent.name for path in sets} <= {"400", "600"}
     changed = {path: path.stat().st_mtime_ns for path in sets}
     first = GaussianVAE.from_pretrained(tmp_path / "run" / "vae")
     assert first.sharing.from_neighbours.proj_out.weight.abs().max() > 0
     assert (first.sharing.from_planes.proj_out.weight == 0).all()
     vae = f"--pretrained_model_name_or_path={tmp_path / 'run' / 'vae'}"
-    sets_folder = f"--cache_dir={tmp_path / 'run' / 'sets'}"
+    sets_folder = f"--cache_dir={folder}"
     train_sharing.main([*words, vae, f"--output_dir={tmp_path / 'more'}", "--max_train_steps=3", sets_folder])
     second = GaussianVAE.from_pretrained(tmp_path / "more" / "vae")
     assert torch.equal(first.sharing.features_mean, second.sharing.features_mean)
     assert not torch.equal(first.sharing.from_planes.proj_out.weight, second.sharing.from_planes.proj_out.weight)
-    assert sorted((tmp_path / "run" / "sets").rglob("*.ply")) == sets and not (tmp_path / "more" / "sets").exists()
+    assert (
+        sorted((tmp_path / "run" / "sets").rglob("*.safetensors")) == sets
+        and not (tmp_path / "more" / "sets").exists()
+    )
     assert all(path.stat().st_mtime_ns == time for path, time in changed.items())
 
 
