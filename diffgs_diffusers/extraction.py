@@ -105,7 +105,8 @@ def share_crowded(
             for part in parts
         ]
         growth, share = (torch.cat(values) for values in zip(*told, strict=True))
-    return replace(splats, scales=splats.scales * growth.exp()[:, None], opacities=splats.opacities * share.exp())
+    opacities = (splats.opacities * share.exp()).clamp(max=1)  # a head may ask for more than there is
+    return replace(splats, scales=splats.scales * growth.exp()[:, None], opacities=opacities)
 
 
 @torch.no_grad()

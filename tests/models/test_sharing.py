@@ -134,3 +134,13 @@ def test_a_vae_keeps_its_head_through_a_folder(tmp_path):
     loaded = GaussianVAE.from_pretrained(tmp_path)
     assert torch.equal(loaded.sharing.from_planes.proj_out.weight, vae.sharing.from_planes.proj_out.weight)
     assert tiny_vae().sharing is None
+
+
+def test_what_a_head_asks_for_ends_at_an_opacity_of_one():
+    vae = tiny_vae(sharing_channels=16).eval()
+    planes = torch.randn(3, vae.config.plane_channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    plain = extract_gaussians(vae_with_surface(), planes, COUNT, config=ExtractionConfig(finest_spacing=0))
+    with torch.no_grad():
+        vae.sharing.from_neighbours.proj_out.bias.fill_(-100.0)
+        drawn = share_crowded(vae, planes, plain, even_spacing(plain.means), 8.0).validate()
+    assert (drawn.opacities == 1).any() and (drawn.opacities > plain.opacities).any()
