@@ -24,7 +24,7 @@ class ExtractionConfig:
         finest_spacing: in cells of the planes. The functions say nothing finer than a cell, so smaller Gaussians
             only draw where the surface is half a pixel off. Points that lie closer together are drawn as large as
             this spacing asks for, twice their own size at most, and share the opacity that one of them would have
-            (a VAE with a sharing head corrects both). 0 for none.
+            (more of it on what is thin all over; a VAE with a sharing head corrects both). 0 for none.
         precision: of the heads' products. In "bfloat16" the search takes its steps without looking back, for its
             values are too coarse to be compared, and the points that are kept take one more in float32.
         relative_scale: of GauTF's scales. Below 1, as the points do not lie on the surface but fill a thin layer

@@ -36,6 +36,6 @@ def kernel(function: Callable[..., Any], **changes: Any) -> Callable[..., Any]:
 def inlined(function: Callable[..., Any], **changes: Any) -> Callable[..., Any]:
     """A kernel that others take into themselves: left to itself, the compiler calls what is asked for every point.
 
-    A tenth of the rasteriser's time was spent so. Arguments as in :func:`kernel`.
+    A fifth of the rasteriser's time was spent so. Arguments as in :func:`kernel`.
     """
     return kernel(function, forceinline=True, **changes)
