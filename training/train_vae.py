@@ -23,7 +23,13 @@ from diffgs_diffusers.training.objectives_vae import VAELossWeights, vae_loss
 from diffgs_diffusers.training.sampling import build_dataloader, sampling_weights
 from diffgs_diffusers.training.validation_vae import validate_vae
 
-DEFAULTS = {"learning_rate": 1e-3, "train_batch_size": 8, "max_train_steps": 20_000, "lr_warmup_steps": 200}
+DEFAULTS = {
+    "learning_rate": 1e-3,
+    "train_batch_size": 8,
+    "max_train_steps": 20_000,
+    "lr_warmup_steps": 200,
+    "dataloader_num_workers": 1,  # samples take a tenth of a step, which they then no longer hold up
+}
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from .heads import FunctionHead
 _MOST_CROWDING = 8.0  # from here on nothing changes with the spacing
 _NUM_LOCAL = 6
 # The squared error that it learns from favours fog where the planes are unsure, and a denoiser's planes are unsure
-# more often. Half of what is learned keeps legs and edges solid, and most of the gain.
+# more often. Where it asks for less opacity, half of that keeps legs and edges solid, and most of the gain.
 _CAUTION = 0.5
 
 
@@ -21,7 +21,7 @@ class SharingHead(nn.Module):
     Rods, glass and surfaces that the planes describe badly share in other ways than a clean wall, and how thick the
     layer of points is differs from place to place. Two small networks add up: one knows a few numbers about a
     Gaussian and its neighbours, which mean the same for every object; the other knows what the planes hold there,
-    too. New weights change nothing; in eval mode half of what was learned is applied.
+    too. New weights change nothing; in eval mode what was learned takes only half as much opacity away.
 
     Args:
         feature_channels: width of the features of a point, the point itself included.
@@ -79,7 +79,9 @@ class SharingHead(nn.Module):
         ]
         local = torch.cat(numbers, dim=-1).to(known.dtype)  # all about as large as standardised features
         told = self.from_neighbours(local) + self.from_planes(torch.cat([known, local], dim=-1))
-        told = (told if self.training else _CAUTION * told).tanh()
+        fade, widen = told.unbind(dim=-1)
+        if not self.training:
+            fade = torch.where(fade > 0, _CAUTION * fade, fade)
         growth, share = equal_sharing(spacing, finest)
         crowding = log_crowding(spacing, finest, _MOST_CROWDING)
-        return growth + 0.4 * told[:, 1] * crowding, share - 1.2 * told[:, 0] * crowding
+        return growth + 0.4 * widen.tanh() * crowding, share - 1.2 * fade.tanh() * crowding

@@ -48,7 +48,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--output_dir", required=True, help="folder for weights, checkpoints and logs")
     group.add_argument("--train_data_dir", help="dataset folder")
     group.add_argument("--seed", type=int, default=0, help="decides data order, augmentation and noise")
-    group.add_argument("--dataloader_num_workers", type=int, default=0)
+    group.add_argument("--dataloader_num_workers", type=int, default=0, help="processes that make samples ahead")
     group.add_argument("--weighted_sampling", action="store_true", help="draw near-identical objects less often")
     group.add_argument(
         "--category_balance", type=float, default=0.0, help="0: as frequent as they are … 1: all equally frequent"
