@@ -32,7 +32,7 @@ Question = Callable[[Tensor], Any]
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """Rows of both sizes and precisions: GauPF with and without its lookup, its gradient, and the attributes."""
+    """Rows of both sizes and precisions: GauPF and attributes with and without their lookup, GauPF's gradient."""
     for sizes, words in SIZES.items():
         for precision, dtype in PRECISIONS.items():
             functions = constant(make_functions(sizes, settings.quick), precision)
@@ -76,6 +76,7 @@ def _asked(functions: Functions, parts: Sequence[Tensor]) -> dict[str, tuple[Que
         "GauPF's head alone": (partial(_without_gradient, heads.read_probability), features),
         "GauPF": (partial(_without_gradient, functions.probability), parts),
         "GauPF and its gradient": (partial(_with_gradient, functions.probability), parts),
+        "GauCF's and GauTF's heads alone": (partial(_without_gradient, heads.read_attributes), features),
         "GauCF and GauTF": (functions.attributes, parts),
     }
 
