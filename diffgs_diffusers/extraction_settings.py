@@ -43,6 +43,8 @@ class ExtractionConfig:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise ValueError(f"`chunk_size` must be at least 1 or None, got {self.chunk_size}.")
         if self.precision not in get_args(Precision):
             raise ValueError(
                 f"`precision` must be one of {', '.join(get_args(Precision))}, got {self.precision!r}."

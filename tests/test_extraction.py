@@ -266,3 +266,9 @@ def test_an_unknown_precision_is_refused():
         ExtractionConfig(precision="float16")
     with pytest.raises(ValueError, match="`refinement_steps` must be at least 1 in bfloat16, got 0"):
         ExtractionConfig(precision="bfloat16", refinement_steps=0)
+
+
+@pytest.mark.parametrize("chunk_size", [0, -1])
+def test_a_chunk_has_a_point_at_least(chunk_size):
+    with pytest.raises(ValueError, match=f"`chunk_size` must be at least 1 or None, got {chunk_size}"):
+        ExtractionConfig(chunk_size=chunk_size)
