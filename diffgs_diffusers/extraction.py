@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .extraction_settings import ExtractionConfig, Precision
+from .extraction_settings import ExtractionConfig
 from .functional.plane_lookup import cell_by_cell
 from .functional.sharing import equal_sharing
 from .functional.spacing import coarse_spacing, even_spacing, local_spacing
@@ -19,7 +19,7 @@ from .functional.threads import map_parts
 from .gaussians import GaussianSplats
 from .models.base_vae import BaseGaussianVAE
 from .surface_points import EmptySurfaceError as EmptySurfaceError
-from .surface_points import SurfaceSearch, constant_heads, points_at_once
+from .surface_points import SurfaceSearch, points_at_once
 
 
 @torch.inference_mode(False)  # the search follows gradients, which inference mode refuses even under enable_grad
@@ -61,7 +61,7 @@ def extract_gaussians(
     means = SurfaceSearch(vae, planes, config).points(num_gaussians, generator)
     spacing = even_spacing(means)
     units = config.relative_scale * vae.heads.scale_units(spacing)
-    splats = gaussians_at(vae, planes[0], means, config.chunk_size, units, config.precision)
+    splats = gaussians_at(vae, planes[0], means, config.chunk_size, units)
     return share_crowded(vae, planes[0], splats, spacing, config.finest_spacing, config.chunk_size)
 
 
@@ -134,7 +134,6 @@ def gaussians_at(
     means: Tensor,
     chunk_size: int | None = None,
     units: Tensor | None = None,
-    precision: Precision = "float32",
 ) -> GaussianSplats:
     """The Gaussians that GauCF and GauTF describe at given centres.
 
@@ -144,14 +143,11 @@ def gaussians_at(
         means: [N, 3] centres.
         chunk_size: points evaluated at once, as in :class:`ExtractionConfig`.
         units: [N] what a scale of 1 means, in object units; None is what fits the local spacing of the centres.
-        precision: of the heads' products.
     """
     units = vae.heads.scale_units(_spacing(means)) if units is None else units
 
-    heads = constant_heads(vae.heads, precision)
-
     def described(place: slice) -> list[Tensor]:
-        sh, scales, quats, opacities = heads.attributes(planes[None], means[None, place])
+        sh, scales, quats, opacities = vae.heads.attributes(planes[None], means[None, place])
         values = (quats, scales * units[None, place, None], opacities, sh[..., :1, :], sh[..., 1:, :])
         return [value[0] for value in values]
 

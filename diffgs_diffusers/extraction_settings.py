@@ -25,8 +25,9 @@ class ExtractionConfig:
             only draw where the surface is half a pixel off. Points that lie closer together are drawn as large as
             this spacing asks for, twice their own size at most, and share the opacity that one of them would have
             (more of it on what is thin all over; a VAE with a sharing head corrects both). 0 for none.
-        precision: of the heads' products. In "bfloat16" the search takes its steps without looking back, for its
-            values are too coarse to be compared, and the points that are kept take one more in float32.
+        precision: of GauPF's products in the search. In "bfloat16" it takes its steps without looking back, for its
+            values are too coarse to be compared, and the points that are kept take one more in float32. GauCF and
+            GauTF, which are asked once a point, stay in float32.
         relative_scale: of GauTF's scales. Below 1, as the points do not lie on the surface but fill a thin layer
             around it, in which several cover each other; much smaller ones leave it open where it is a single one.
     """

@@ -32,7 +32,7 @@ Question = Callable[[Tensor], Any]
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """Rows of both sizes and precisions: GauPF and attributes with and without their lookup, GauPF's gradient."""
+    """Rows of both sizes and precisions: each head with and without its lookup, GauPF's gradient."""
     for sizes, words in SIZES.items():
         for precision, dtype in PRECISIONS.items():
             functions = constant(make_functions(sizes, settings.quick), precision)
@@ -52,7 +52,7 @@ def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settin
     side = (1 + functions.vae.config.padding) / 2
     points = (torch.rand(PARTS * part, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1) * side
     product, operations = square_gemm(settings.pick((2048,), (64,))[0], dtype)
-    asked = _asked(functions, points.split(part))
+    asked = _asked(functions, points.split(part), dtype)
     flops = {who: PARTS * count_flops(partial(function, inputs[0])) for who, (function, inputs) in asked.items()}
     competitors: dict[str, Competitor] = {GEMM: product}
     competitors |= {who: partial(map_parts, *each, points.device) for who, each in asked.items()}
@@ -67,15 +67,21 @@ def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settin
         yield make_row("heads", case, who, samples[who], figures=figures)
 
 
-def _asked(functions: Functions, parts: Sequence[Tensor]) -> dict[str, tuple[Question, Sequence[Tensor]]]:
-    """What is asked, and of which parts."""
+def _asked(
+    functions: Functions, parts: Sequence[Tensor], dtype: torch.dtype
+) -> dict[str, tuple[Question, Sequence[Tensor]]]:
+    """What is asked in this precision, and of which parts."""
     heads, planes = functions.vae.heads, functions.planes[None]
     with torch.no_grad():
         features = [heads.features(planes, part[None]) for part in parts]
-    return {
+    asked: dict[str, tuple[Question, Sequence[Tensor]]] = {
         "GauPF's head alone": (partial(_without_gradient, heads.read_probability), features),
         "GauPF": (partial(_without_gradient, functions.probability), parts),
         "GauPF and its gradient": (partial(_with_gradient, functions.probability), parts),
+    }
+    if dtype != torch.float32:  # no extraction asks the other two in less
+        return asked
+    return asked | {
         "GauCF's and GauTF's heads alone": (partial(_without_gradient, heads.read_attributes), features),
         "GauCF and GauTF": (functions.attributes, parts),
     }
