@@ -46,8 +46,6 @@ def condition_files(options: argparse.Namespace) -> dict[str, Path]:
             f"--extraction {options.extraction}: cannot begin with the Gaussians of --partial; leave it out, or "
             "pass --discard-input"
         )
-    if options.candidates > 1 and "image" not in files:
-        raise ValueError(f"--candidates {options.candidates}: there is no --image to choose by")
     for name, path in files.items():
         check_input(path, SUFFIXES[name])
     return files

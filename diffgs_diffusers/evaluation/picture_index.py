@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..functional.pictures import centered_renders
 from ..gaussians import GaussianSplats
-from ..pipelines.choice import SIDES, SIZE, side_cameras, small_picture
+from ..pipelines.likeness import SIDES, SIZE, side_cameras, small_picture
 
 
 class PictureIndex:

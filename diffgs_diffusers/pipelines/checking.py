@@ -62,7 +62,7 @@ class CheckMixin(DiffusionPipeline):
         Raises:
             TypeError, ValueError: naming the argument, the rule and the value.
         """
-        self._check_values(counts, settings, bool(context.images))
+        self._check_values(counts, settings)
         given = context.counts() | ({"gaussians": len(start)} if len(start) else {})
         self._check_prompts(prompts, counts.num_objects, bool(given))
         models = (self.image_processor, self.image_encoder, self.condition_encoder)
@@ -79,7 +79,7 @@ class CheckMixin(DiffusionPipeline):
         inputs.check_callback_inputs(callback_inputs, self._callback_tensor_inputs)
         return batch_size
 
-    def _check_values(self, counts: Counts, settings: Settings, has_pictures: bool) -> None:
+    def _check_values(self, counts: Counts, settings: Settings) -> None:
         max_steps = self.scheduler.config.get("num_train_timesteps")
         inputs.check_count("num_inference_steps", counts.num_inference_steps, max_steps)
         inputs.check_count("num_gaussians", counts.num_gaussians)
@@ -87,8 +87,6 @@ class CheckMixin(DiffusionPipeline):
         if counts.num_objects is not None:
             inputs.check_count("num_objects", counts.num_objects)
         inputs.check_count("num_candidates", counts.num_candidates)
-        if counts.num_candidates > 1 and not has_pictures:
-            raise ValueError("`num_candidates` chooses by a picture: pass `image`, or leave it out.")
         inputs.check_number("guidance_scale", settings.guidance_scale)
         inputs.check_number("eta", settings.eta)
         inputs.check_strength(settings.strength)

@@ -1,115 +1,66 @@
-"""Of several objects, the one that fits a picture best, from wherever it may have been taken."""
+"""Of several tries, the one that is worth the most."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import product
-
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..cameras import Cameras, orbit_cameras
 from ..extraction import EmptySurfaceError, extract_gaussians
 from ..extraction_settings import ExtractionConfig
-from ..functional.pictures import centered_renders
 from ..gaussians import GaussianSplats
 from ..models.base_vae import BaseGaussianVAE
+from .likeness import likeness
 
-SIZE = 32  # pixels a side that are compared
-_RENDERED = 64  # before the object is brought to the middle
-# Elevation and azimuth in degrees, as pictures are mostly taken.
-SIDES = tuple(product((-5.0, 12.0, 29.0, 46.0), np.arange(0.0, 360.0, 15.0).tolist()))
-_FINER_STEPS = (7.5, 3.5)  # degrees
-_KEPT = 3  # of the first views, whose neighbours are tried
-_LOWEST, _HIGHEST = -30.0, 80.0  # degrees
-# A sketch is enough to tell candidates apart.
-_SKETCH_GAUSSIANS = 4096
-_SKETCH = ExtractionConfig(min_candidates=6000, refinement_steps=2)
+# A sketch is enough to tell candidates apart, but for an encoder it must not have holes.
+_SKETCH_GAUSSIANS = 8192
+_SKETCH = ExtractionConfig(min_candidates=0, refinement_steps=2)
+_PICTURED = 4096  # of its Gaussians
 
 
-@dataclass(frozen=True)
-class Likeness:
-    """How like a picture an object looks from the best side.
-
-    Args:
-        error: mean squared difference of pixels, colours in [0, 1].
-        elevation: of the camera from where it does, degrees above the horizon.
-        azimuth: degrees from the front towards the right.
-    """
-
-    error: float
-    elevation: float
-    azimuth: float
-
-
-@torch.no_grad()
-def likeness(splats: GaussianSplats, picture: Image.Image) -> Likeness:
-    """Looks at an object from all around and compares it with a picture.
-
-    Args:
-        splats: in the box of side 1 around the origin.
-        picture: its object in the middle, as
-            :func:`~diffgs_diffusers.functional.pictures.centered_on_white` makes it.
-    """
-    target = small_picture(picture)
-    border = torch.cat([target[0], target[-1], target[:, 0], target[:, -1]])
-    background = border.median(dim=0).values
-
-    def compared(sides: Iterable[tuple[float, float]]) -> list[Likeness]:
-        sides = list(sides)
-        renders = splats.to("cpu").render(side_cameras(sides))
-        errors = (centered_renders(renders, SIZE, background) - target).square().mean(dim=(1, 2, 3))
-        found = [Likeness(error, *side) for error, side in zip(errors.tolist(), sides, strict=True)]
-        return sorted(found, key=lambda one: one.error)
-
-    best = compared(SIDES)[:_KEPT]
-    for step in _FINER_STEPS:
-        moves = list(product((-step, 0.0, step), repeat=2))
-        near = {
-            (min(max(one.elevation + up, _LOWEST), _HIGHEST), (one.azimuth + around) % 360)
-            for one in best
-            for up, around in moves
-        }
-        best = compared(sorted(near))[:1]
-    return best[0]
-
-
-def most_alike(vae: BaseGaussianVAE, latents: Tensor, picture: Image.Image) -> int:
-    """Which of the candidates fits a picture best; the first if all are empty.
-
-    Of the half that looks most like it, the one that lies nearest to the others of that half: what a picture does
-    not show is likely to be as most of them have it.
+def chosen_candidate(vae: BaseGaussianVAE, latents: Tensor, picture: Image.Image | None = None) -> int:
+    """Which candidate to keep: the soundest, of the half that looks most like its picture if there is one.
 
     Args:
         vae: in float32.
-        latents: [K, C, L] of the candidates, not normalised.
-        picture: as for :func:`likeness`.
+        latents: [K, C, L] of the candidates, normalised.
+        picture: as for :func:`~diffgs_diffusers.pipelines.likeness.likeness`.
+
+    Returns:
+        its index; 0 if all are empty.
     """
-    errors = []
-    for latent in latents:
-        (planes,) = vae.decode(latent[None], return_dict=False)[0]
-        try:
-            sketch = extract_gaussians(vae, planes, _SKETCH_GAUSSIANS, config=_SKETCH)
-            errors.append(likeness(sketch, picture).error)
-        except EmptySurfaceError:
-            errors.append(float("inf"))
-    order = np.argsort(errors, kind="stable")
-    there = [index for index in order if errors[index] < float("inf")] or [0]
-    rows = latents[there[: max(1, len(latents) // 2)]].flatten(1)
-    return int(there[int(torch.cdist(rows, rows).sum(dim=1).argmin())])
+    found = ((index, _sketch(vae, latent)) for index, latent in enumerate(latents))
+    sketches = {index: splats for index, splats in found if splats is not None}
+    kept = list(sketches)
+    if picture is not None:
+        kept.sort(key=lambda index: likeness(sketches[index].first(_PICTURED), picture).error)
+        kept = kept[: max(1, len(latents) // 2)]
+    return min(kept, key=lambda index: cycle_error(vae, latents[index], sketches[index]), default=0)
 
 
-def small_picture(picture: Image.Image) -> Tensor:
-    """[32, 32, 3] in [0, 1], what of a picture is compared."""
-    small = picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
-    return torch.from_numpy(np.array(small)).float() / 255
+@torch.no_grad()
+def cycle_error(vae: BaseGaussianVAE, latents: Tensor, splats: GaussianSplats) -> float:
+    """How far from an object's latents the encoder finds those of its Gaussians.
+
+    Encoder and decoder agree on objects like those that they learned from. A back that is torn, a leg in the air or
+    fog is encoded as something else: as what it should have been.
+
+    Args:
+        vae: that decoded the object.
+        latents: [C, L] normalised.
+        splats: that were extracted from them.
+
+    Returns:
+        mean squared difference of normalised latents.
+    """
+    found = vae.normalize_latents(vae.encode(splats).latent_dist.mode())[0]
+    return float((found - latents).square().mean())
 
 
-def side_cameras(sides: Iterable[tuple[float, float]]) -> Cameras:
-    """One camera of 64² pixels for each elevation and azimuth, in degrees."""
-    each = [orbit_cameras(1, _RENDERED, elevation=up, azimuth=around) for up, around in sides]
-    views, intrinsics = (torch.cat([getattr(one, name) for one in each]) for name in ("viewmats", "Ks"))
-    return Cameras(views, intrinsics, _RENDERED, _RENDERED)
+def _sketch(vae: BaseGaussianVAE, latents: Tensor) -> GaussianSplats | None:
+    """A few Gaussians of an object with normalised latents [C, L]; None if it is empty."""
+    (planes,) = vae.decode(vae.denormalize_latents(latents[None]), return_dict=False)[0]
+    try:
+        return extract_gaussians(vae, planes, _SKETCH_GAUSSIANS, config=_SKETCH)
+    except EmptySurfaceError:
+        return None

@@ -14,7 +14,7 @@ from ..extraction_settings import ExtractionConfig, OriginalExtractionConfig
 from ..gaussians import GaussianSplats
 from ..models.base_vae import BaseGaussianVAE
 from ..original_extraction import extract
-from .choice import most_alike
+from .choice import chosen_candidate
 from .completion import complete
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -84,26 +84,26 @@ def complete_objects(
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def chosen_by_pictures(
-    vae: BaseGaussianVAE, latents: Tensor, num_candidates: int, pictures: Sequence[Image.Image]
+def chosen_latents(
+    vae: BaseGaussianVAE, latents: Tensor, num_candidates: int, pictures: Sequence[Image.Image] = ()
 ) -> Tensor:
-    """Of the candidates for each object, the one that looks most like its picture.
+    """The candidate for each object that :func:`~diffgs_diffusers.pipelines.choice.chosen_candidate` finds.
 
     Args:
         vae: decodes them.
         latents: [B · K, C, L] normalised, the K candidates for an object next to each other.
         num_candidates: K.
-        pictures: P of them, for B / P objects each.
+        pictures: P of them, for B / P objects each; none if the objects were not made from pictures.
 
     Returns:
         [B, C, L].
     """
     groups = latents.unflatten(0, (-1, num_candidates))
-    each = len(groups) // len(pictures)
+    pictured: list[Image.Image | None] = list(pictures) or [None]
+    each = len(groups) // len(pictured)
     with _in_float32(vae):
         chosen = [
-            group[most_alike(vae, vae.denormalize_latents(group), pictures[index // each])]
-            for index, group in enumerate(groups)
+            group[chosen_candidate(vae, group, pictured[index // each])] for index, group in enumerate(groups)
         ]
     return torch.stack(chosen)
 

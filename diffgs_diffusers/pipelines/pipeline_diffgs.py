@@ -17,7 +17,7 @@ from ..models.kinds import Denoiser, PipelineVAE
 from .checking import CheckMixin, Counts, Settings
 from .conditioning import Prompts
 from .context import read_context
-from .decoding import Extraction, Generators, candidate_generators, chosen_by_pictures
+from .decoding import Extraction, Generators, candidate_generators, chosen_latents
 from .denoising import DenoisingMixin, StepCallback
 from .encoding import ConditionMixin
 from .latent_space import LatentSpaceMixin
@@ -126,13 +126,14 @@ class DiffGSPipeline(HubPipelineMixin, CheckMixin, ConditionMixin, DenoisingMixi
                 unconditional prediction.
             num_objects_per_prompt: objects for each prompt (or picture, …), next to each other in the batch.
             num_objects: objects of an unconditional batch, 1 if None; only without a condition.
-            num_candidates: K, how many objects are tried for each that is returned: of the half that looks most
-                like its ``image``, the one that the others are most like. Time grows with it.
+            num_candidates: K, how many objects are tried for each that is returned. Kept is the soundest, whose
+                Gaussians the VAE's encoder finds nearest to what they were made of; with ``image``, of the half
+                that looks most like it. The first try is what K = 1 makes. Time grows with K.
             num_inference_steps: denoising steps.
             guidance_scale: strength of the condition; 1 or less runs the denoiser once a step instead of twice.
             num_gaussians: N, exact, for each object.
-            extraction: how Gaussians are found: "even", spread evenly over the surface, "fast", the same with heads
-                asked in bfloat16, "original", the way of the released DiffGS (``docs/original.md``), or settings.
+            extraction: how Gaussians are found: "even", spread evenly over the surface, "fast", the same with a
+                search in bfloat16, "original", the way of the released DiffGS (``docs/original.md``), or settings.
             eta: η of DDIM (Song et al. 2021, eq. 16), for schedulers that take it.
             generator: one, or one per object, which makes objects independent of their batch.
             latents: [B · K, C, L] noise to start from, or to add to ``gaussians``; ``generator`` draws it if None.
@@ -188,7 +189,7 @@ class DiffGSPipeline(HubPipelineMixin, CheckMixin, ConditionMixin, DenoisingMixi
         tensors["latents"], timesteps = self.prepare_latents(noise, start, strength)
         made: Any = self.denoise(tensors, timesteps, sources, eta, callback_on_step_end, callback_inputs)
         if num_candidates > 1:
-            made = chosen_by_pictures(self.vae, made, num_candidates, context.images)
+            made = chosen_latents(self.vae, made, num_candidates, context.images)
         if output_type != "latent":
             parts = context.parts if keep_input else []
             objects = self.decode_latents(made, num_gaussians, generator, parts, extraction)

@@ -65,6 +65,7 @@ def test_every_condition_reaches_the_pipeline(model: Path, inputs: Path) -> None
         ["--image", "photo.png", "--candidates", "2"],
         ["--gaussians", "half.ply"],
         ["--gaussians", "half.ply", "--strength", "1"],
+        ["a red chair", "--gaussians", "half.ply", "--candidates", "2"],
         ["--gaussians", "part.spz", "a red chair"],
     ]
     for index, words in enumerate(conditions):
@@ -163,7 +164,7 @@ def make_bad_inputs() -> None:
     [
         ([], "PROMPT: say what to make, or pass --image, --partial, --points or --gaussians"),
         (["a", "--strength", "0.5"], "--strength: there is no --gaussians"),
-        (["a", "--candidates", "3"], "--candidates 3: there is no --image to choose by"),
+        (["a", "--candidates", "0"], "--candidates"),
         (["--gaussians", "half.ply", "--strength", "0"], "--strength 0: leaves nothing to change"),
         (["--gaussians", "half.ply", "--strength", "1.5"], "--strength"),
         (["--gaussians", "cloud.npy"], "input cloud.npy: the suffix must be one of .ply, .spz"),

@@ -1,94 +1,111 @@
-"""Of several objects, the one that looks most like a picture."""
+"""Of several tries, the soundest, and of those for a picture one that looks like it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from diffgs_diffusers import DiffGSPipeline, default_checkpoint, orbit_cameras
+from diffgs_diffusers import DiffGSPipeline, GaussianSplats, default_checkpoint, extract_gaussians, orbit_cameras
 from diffgs_diffusers.data.object_views import picture
 from diffgs_diffusers.functional.pictures import centered_on_white
 from diffgs_diffusers.models import GaussianVAE
-from diffgs_diffusers.pipelines.choice import likeness, most_alike
+from diffgs_diffusers.pipelines.choice import chosen_candidate, cycle_error
 from tests.factories import painted_ball
 
 RED, FLAT = painted_ball((0.9, 0.1, 0.1), (1.0, 0.9, 0.6)), painted_ball((0.9, 0.1, 0.1), (1.0, 0.3, 1.0))
 BLUE = painted_ball((0.1, 0.1, 0.9), (1.0, 0.9, 0.6))
 
 
-@pytest.mark.parametrize(("elevation", "azimuth"), [(20.0, 130.0), (3.0, 318.0), (40.0, 41.0)])
-def test_the_side_that_a_picture_was_taken_from_is_found(elevation: float, azimuth: float) -> None:
-    taken = centered_on_white(picture(RED, orbit_cameras(1, 100, elevation=elevation, azimuth=azimuth)))
-    found = likeness(RED, taken)
-    assert abs((found.azimuth - azimuth + 180) % 360 - 180) < 8
-    assert abs(found.elevation - elevation) < 12
-    assert found.error < 0.004
-    assert likeness(BLUE, taken).error > 5 * found.error
-    assert likeness(FLAT, taken).error > 5 * found.error
+@pytest.fixture(scope="module")
+def vae() -> GaussianVAE:
+    return GaussianVAE.from_pretrained(default_checkpoint(), subfolder="vae", torch_dtype=torch.float32).eval()
 
 
-def test_another_background_changes_nothing() -> None:
-    cameras = orbit_cameras(1, 100, elevation=20, azimuth=60)
-    on_grey = RED.render(cameras, background=(0.5, 0.5, 0.5))[0, ..., :3].clamp(0, 1).numpy()
-    from diffgs_diffusers.functional.pictures import load_picture
-
-    assert likeness(RED, centered_on_white(load_picture(on_grey))).error < 0.004
-
-
-def test_the_candidate_that_looks_most_like_a_picture_is_chosen() -> None:
-    vae = GaussianVAE.from_pretrained(default_checkpoint(), subfolder="vae", torch_dtype=torch.float32).eval()
+@pytest.fixture(scope="module")
+def latents(vae: GaussianVAE) -> torch.Tensor:
+    """[3, C, L] normalised, of the three balls."""
     with torch.no_grad():
-        latents = torch.cat([vae.encode(one).latent_dist.mode() for one in (RED, BLUE, FLAT)])
-    empty = torch.full_like(latents[:1], 50.0)
+        modes = [vae.encode(one).latent_dist.mode() for one in (RED, BLUE, FLAT)]
+    return vae.normalize_latents(torch.cat(modes))
+
+
+def noisy(latents: torch.Tensor, amount: float) -> torch.Tensor:
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    return latents + amount * noise
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_what_latents_say_that_no_object_is_the_encoder_does_not_find_again(
+    vae: GaussianVAE, latents: torch.Tensor, index: int
+) -> None:
+    errors = []
+    for amount in (0.0, 0.3, 0.6):
+        tried = noisy(latents[index], amount)
+        with torch.no_grad():
+            planes = vae.decode(vae.denormalize_latents(tried[None])).planes[0]
+        errors.append(cycle_error(vae, tried, extract_gaussians(vae, planes, 8192)))
+    assert errors == sorted(errors) and errors[2] > 2 * errors[0]
+
+
+def test_the_soundest_candidate_is_chosen(vae: GaussianVAE, latents: torch.Tensor) -> None:
+    empty = torch.full_like(latents[0], 40.0)
+    tries = [noisy(latents[0], 0.6), empty, latents[0], noisy(latents[0], 0.3)]
+    assert chosen_candidate(vae, torch.stack(tries)) == 2
+    assert chosen_candidate(vae, torch.stack(tries[:2])) == 0
+    assert chosen_candidate(vae, torch.stack([empty, empty])) == 0, "all are empty"
+
+
+def test_a_picture_leaves_the_half_that_looks_like_it(vae: GaussianVAE, latents: torch.Tensor) -> None:
     cameras = orbit_cameras(1, 100, elevation=15, azimuth=75)
+    empty = torch.full_like(latents[:1], 40.0)
     for index, truth in enumerate((RED, BLUE, FLAT)):
-        assert most_alike(vae, torch.cat([latents, empty]), centered_on_white(picture(truth, cameras))) == index
+        taken = centered_on_white(picture(truth, cameras))
+        assert chosen_candidate(vae, torch.cat([latents, empty])[[index, 3]], taken) == 0
+        others = latents[[place for place in range(3) if place != index]]
+        tries = torch.stack([noisy(latents[index], 0.3), *others, noisy(latents[index], 0.2)])
+        assert chosen_candidate(vae, tries, taken) == 3, "the sounder one of the two that look like it"
 
 
-def test_of_those_that_look_like_it_the_one_that_the_others_are_like_is_chosen() -> None:
-    """Two that agree outvote a third one, though that looks most like the picture."""
-    vae = GaussianVAE.from_pretrained(default_checkpoint(), subfolder="vae", torch_dtype=torch.float32).eval()
-    with torch.no_grad():
-        other = painted_ball((0.9, 0.6, 0.1), (1.0, 0.9, 0.6))
-        red, blue, orange = (vae.encode(one).latent_dist.mode() for one in (RED, BLUE, other))
-    noise = torch.randn(red.shape, generator=torch.Generator().manual_seed(0))
-    agreeing = [orange, orange + 0.05 * noise]
-    taken = centered_on_white(picture(RED, orbit_cameras(1, 100, elevation=15, azimuth=75)))
-    assert most_alike(vae, torch.cat([red, *agreeing]), taken) == 0, "the half of three is one: the likest"
-    assert most_alike(vae, torch.cat([blue, red, *agreeing, blue, blue]), taken) in (2, 3)
-    assert most_alike(vae, torch.full_like(torch.cat(agreeing), 50.0), taken) == 0, "all are empty"
+def made(pipe: DiffGSPipeline, noise: torch.Tensor, **options: Any) -> torch.Tensor:
+    return pipe(num_inference_steps=2, output_type="latent", latents=noise, **options).gaussians
 
 
-def test_the_pipeline_returns_one_of_its_candidates(pipe: DiffGSPipeline) -> None:
+@pytest.mark.parametrize("condition", ["nothing", "text", "picture"])
+def test_the_pipeline_returns_one_of_its_candidates(pipe: DiffGSPipeline, condition: str) -> None:
     taken = picture(RED, orbit_cameras(1, 64))
+    given: dict[str, Any] = {"text": {"prompt": "a red chair"}, "picture": {"image": taken}}.get(condition, {})
+    count = "num_objects_per_prompt" if given else "num_objects"
     noise = torch.randn(6, 4, 48, generator=torch.Generator().manual_seed(0))
-    options: dict[str, Any] = {"num_inference_steps": 2, "output_type": "latent", "latents": noise}
-    candidates = pipe(image=taken, num_objects_per_prompt=6, **options).gaussians
-    chosen = pipe(image=taken, num_objects_per_prompt=2, num_candidates=3, **options).gaussians
+    candidates = made(pipe, noise, **given, **{count: 6})
+    chosen = made(pipe, noise, **given, **{count: 2}, num_candidates=3)
     assert chosen.shape[0] == 2
+    expected_picture = centered_on_white(taken) if condition == "picture" else None
     for row, group in zip(chosen, candidates.split(3), strict=True):
         errors = (group - row).abs().amax(dim=(1, 2))
-        expected = most_alike(pipe.vae, pipe.vae.denormalize_latents(group), centered_on_white(taken))
-        assert errors.argmin() == expected and errors.min() < 1e-4
+        assert errors.argmin() == chosen_candidate(pipe.vae, group, expected_picture) and errors.min() < 1e-4
 
 
 def test_candidates_of_an_object_follow_its_own_generator(pipe: DiffGSPipeline) -> None:
-    taken = [picture(RED, orbit_cameras(1, 64)), picture(BLUE, orbit_cameras(1, 64))]
     options: dict[str, Any] = {"num_inference_steps": 2, "output_type": "latent", "num_candidates": 2}
 
     def seeded(*seeds: int) -> list[torch.Generator]:
         return [torch.Generator().manual_seed(seed) for seed in seeds]
 
-    both = pipe(image=taken, generator=seeded(3, 4), **options).gaussians
-    (alone,) = pipe(image=taken[1], generator=seeded(4), **options).gaussians
+    both = pipe(["a red chair", "a blue bed"], generator=seeded(3, 4), **options).gaussians
+    (alone,) = pipe("a blue bed", generator=seeded(4), **options).gaussians
     torch.testing.assert_close(both[1], alone, atol=1e-4, rtol=0)
 
 
-def test_there_is_nothing_to_choose_by_without_a_picture(pipe: DiffGSPipeline, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="`num_candidates` chooses by a picture"):
-        pipe("a red chair", num_candidates=2)
+def test_a_part_is_kept_whichever_candidate_is_chosen(pipe: DiffGSPipeline) -> None:
+    part = RED.first(50)
+    options: dict[str, Any] = {"num_inference_steps": 2, "num_gaussians": 300, "num_candidates": 2}
+    (whole,) = pipe(partial=part, generator=torch.Generator().manual_seed(0), **options).gaussians
+    assert isinstance(whole, GaussianSplats) and len(whole) == 300
+    assert torch.equal(whole.means[:50], part.means)
+
+
+def test_there_is_one_candidate_at_least(pipe: DiffGSPipeline) -> None:
     with pytest.raises(ValueError, match="`num_candidates` must be at least 1"):
         pipe("a red chair", num_candidates=0)
