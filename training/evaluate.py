@@ -84,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--scheduler", choices=list(SCHEDULERS), help="the pipeline's own without it")
     add("--num_inference_steps", type=int, help="the pipeline's default without it")
     add("--guidance_scale", type=float, help="the pipeline's default without it")
+    add("--mending_steps", type=int, help="the pipeline's default without it")
     return parser
 
 
@@ -115,7 +116,7 @@ def build_run(args: argparse.Namespace) -> EvaluationRun:
     pipe.set_progress_bar_config(disable=True)
     if args.scheduler is not None:
         pipe.scheduler = SCHEDULERS[args.scheduler].from_config(pipe.scheduler.config)
-    options = {"num_inference_steps": args.num_inference_steps, "guidance_scale": args.guidance_scale}
+    options = {name: getattr(args, name) for name in ("num_inference_steps", "guidance_scale", "mending_steps")}
     sizes = (
         *("lpips_net", "seed", "whole", "num_objects", "image_size", "num_samples", "num_seeds"),
         *("num_gaussians", "num_candidates", "guidance_seeds", "bound_steps", "refinement_steps"),

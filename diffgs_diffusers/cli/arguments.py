@@ -115,8 +115,12 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     add("--guidance", type=number(0, 1000), metavar="G", help="strength of the condition (default: the pipeline's)")
     add("--negative-prompt", metavar="TEXT", help="what to lead away from")
     add("--count", type=integer(1), default=1, metavar="N", help="objects for each prompt (default: 1)")
-    tried = "objects tried for each one, of which the soundest is kept (default: 1; 8 is a good number)"
+    tried = (
+        "objects tried for each one, chosen by --image or by how sound they are (default: 1; 8 is a good number)"
+    )
     add("--candidates", type=integer(1), default=1, metavar="N", help=tried)
+    mended = "times an object is encoded and decoded once more, which mends it (default: the pipeline's)"
+    add("--mending", type=integer(0), metavar="N", help=mended)
     add("--seed", type=integer(0), default=0, metavar="S", help="object i is made from seed S + i (default: 0)")
 
 

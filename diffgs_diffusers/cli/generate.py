@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Objects that are denoised together: bounds the memory of a long list.
 BATCH_SIZE = 8
+_PLACES = {"partial", "points", "gaussians"}  # conditions that say where the surface is
 
 
 def run_generate(options: argparse.Namespace) -> None:
@@ -109,6 +110,7 @@ def generate(
     import torch
 
     from ..extraction import EmptySurfaceError
+    from ..pipelines.mending import default_mending_steps
 
     settings = {
         "num_inference_steps": options.steps,
@@ -118,6 +120,9 @@ def generate(
         "num_candidates": options.candidates,
     }
     settings = {name: value for name, value in settings.items() if value is not None} | conditions
+    mending_steps = options.mending
+    if mending_steps is None:
+        mending_steps = default_mending_steps(pipe.vae, not conditions.keys().isdisjoint(_PLACES))
     kept = [] if options.discard_input or "partial" not in conditions else [conditions["partial"]]
     for start in range(0, len(prompts), BATCH_SIZE):
         batch = prompts[start : start + BATCH_SIZE]
@@ -129,7 +134,7 @@ def generate(
         for latent, prompt, seed, generator in zip(made.gaussians, batch, seeds, generators):
             try:
                 yield from pipe.decode_latents(
-                    latent[None], options.num_gaussians, [generator], kept, options.extraction
+                    latent[None], options.num_gaussians, [generator], kept, options.extraction, mending_steps
                 )
             except EmptySurfaceError as error:
                 raise EmptySurfaceError(f"{origin(prompt, options)}, seed {seed}: {error}") from error

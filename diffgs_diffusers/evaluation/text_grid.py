@@ -13,6 +13,7 @@ from ..data.captions import compose_caption
 from ..extraction import EmptySurfaceError
 from ..gaussians import GaussianSplats
 from ..pipelines import DiffGSPipeline
+from ..pipelines.mending import default_mending_steps
 from .categories import CATEGORIES, CategoryClassifier, shape_views
 from .clip_scores import ClipJudge
 from .colors import ColorJudge
@@ -85,17 +86,21 @@ def generate_objects(
     counts: dict[str, Any] = (
         {"num_objects": len(seeds)} if prompt is None else {"num_objects_per_prompt": len(seeds)}
     )
+    steps = options.pop("mending_steps", default_mending_steps(pipe.vae))
     calls = {**counts, **options}
     latents: Any = pipe(prompt, generator=generators, output_type="latent", return_dict=False, **calls)[0]
-    return [_decode(pipe, latent[None], num_gaussians, generator) for latent, generator in zip(latents, generators)]
+    return [
+        _decode(pipe, latent[None], num_gaussians, generator, steps)
+        for latent, generator in zip(latents, generators)
+    ]
 
 
 def _decode(
-    pipe: DiffGSPipeline, latent: Tensor, num_gaussians: int, generator: torch.Generator
+    pipe: DiffGSPipeline, latent: Tensor, num_gaussians: int, generator: torch.Generator, mending_steps: int
 ) -> GaussianSplats | None:
     """One empty object must not end a table of many."""
     try:
-        return pipe.decode_latents(latent, num_gaussians, generator)[0].to("cpu")
+        return pipe.decode_latents(latent, num_gaussians, generator, mending_steps=mending_steps)[0].to("cpu")
     except EmptySurfaceError:
         return None
 

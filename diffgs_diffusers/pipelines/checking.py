@@ -22,6 +22,7 @@ class Counts:
     num_objects_per_prompt: int
     num_objects: int | None
     num_candidates: int
+    mending_steps: int
     num_inference_steps: int
     num_gaussians: int
 
@@ -87,6 +88,7 @@ class CheckMixin(DiffusionPipeline):
         if counts.num_objects is not None:
             inputs.check_count("num_objects", counts.num_objects)
         inputs.check_count("num_candidates", counts.num_candidates)
+        inputs.check_count("mending_steps", counts.mending_steps, minimum=0)
         inputs.check_number("guidance_scale", settings.guidance_scale)
         inputs.check_number("eta", settings.eta)
         inputs.check_strength(settings.strength)

@@ -6,20 +6,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..extraction import EmptySurfaceError, extract_gaussians
-from ..extraction_settings import ExtractionConfig
 from ..gaussians import GaussianSplats
 from ..models.base_vae import BaseGaussianVAE
 from .likeness import likeness
+from .mending import encoded, sketch
 
-# A sketch is enough to tell candidates apart, but for an encoder it must not have holes.
-_SKETCH_GAUSSIANS = 8192
-_SKETCH = ExtractionConfig(min_candidates=0, refinement_steps=2)
-_PICTURED = 4096  # of its Gaussians
+_PICTURED = 4096  # Gaussians that are enough for a likeness
 
 
 def chosen_candidate(vae: BaseGaussianVAE, latents: Tensor, picture: Image.Image | None = None) -> int:
-    """Which candidate to keep: the soundest, of the half that looks most like its picture if there is one.
+    """Which candidate to keep: the soundest, or one that looks like the picture if there is one.
+
+    Of the half that looks most like a picture the one is kept that lies nearest to the others of that half: what a
+    picture does not show is likely to be as most of them have it.
 
     Args:
         vae: in float32.
@@ -29,21 +28,23 @@ def chosen_candidate(vae: BaseGaussianVAE, latents: Tensor, picture: Image.Image
     Returns:
         its index; 0 if all are empty.
     """
-    found = ((index, _sketch(vae, latent)) for index, latent in enumerate(latents))
+    found = ((index, sketch(vae, latent)) for index, latent in enumerate(latents))
     sketches = {index: splats for index, splats in found if splats is not None}
-    kept = list(sketches)
-    if picture is not None:
-        kept.sort(key=lambda index: likeness(sketches[index].first(_PICTURED), picture).error)
-        kept = kept[: max(1, len(latents) // 2)]
-    return min(kept, key=lambda index: cycle_error(vae, latents[index], sketches[index]), default=0)
+    if not sketches:
+        return 0
+    if picture is None:
+        return min(sketches, key=lambda index: cycle_error(vae, latents[index], sketches[index]))
+    order = sorted(sketches, key=lambda index: likeness(sketches[index].first(_PICTURED), picture).error)
+    half = order[: max(1, len(latents) // 2)]
+    rows = latents[half].flatten(1)
+    return half[int(torch.cdist(rows, rows).sum(dim=1).argmin())]
 
 
-@torch.no_grad()
 def cycle_error(vae: BaseGaussianVAE, latents: Tensor, splats: GaussianSplats) -> float:
     """How far from an object's latents the encoder finds those of its Gaussians.
 
     Encoder and decoder agree on objects like those that they learned from. A back that is torn, a leg in the air or
-    fog is encoded as something else: as what it should have been.
+    fog is encoded as something else.
 
     Args:
         vae: that decoded the object.
@@ -53,14 +54,4 @@ def cycle_error(vae: BaseGaussianVAE, latents: Tensor, splats: GaussianSplats) -
     Returns:
         mean squared difference of normalised latents.
     """
-    found = vae.normalize_latents(vae.encode(splats).latent_dist.mode())[0]
-    return float((found - latents).square().mean())
-
-
-def _sketch(vae: BaseGaussianVAE, latents: Tensor) -> GaussianSplats | None:
-    """A few Gaussians of an object with normalised latents [C, L]; None if it is empty."""
-    (planes,) = vae.decode(vae.denormalize_latents(latents[None]), return_dict=False)[0]
-    try:
-        return extract_gaussians(vae, planes, _SKETCH_GAUSSIANS, config=_SKETCH)
-    except EmptySurfaceError:
-        return None
+    return float((encoded(vae, splats) - latents).square().mean())

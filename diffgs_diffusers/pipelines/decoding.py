@@ -16,6 +16,7 @@ from ..models.base_vae import BaseGaussianVAE
 from ..original_extraction import extract
 from .choice import chosen_candidate
 from .completion import complete
+from .mending import mend_latents
 
 Generators = torch.Generator | list[torch.Generator] | None
 Extraction = str | ExtractionConfig | OriginalExtractionConfig
@@ -80,6 +81,14 @@ def complete_objects(
             vae, planes, parts[index // each], num_gaussians, generator=generators[index]
         ),
     )
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def mended_latents(vae: BaseGaussianVAE, latents: Tensor, steps: int) -> Tensor:
+    """As :func:`~diffgs_diffusers.pipelines.mending.mend_latents`, for a VAE of any precision."""
+    with _in_float32(vae):
+        return mend_latents(vae, latents, steps)
 
 
 @torch.inference_mode(False)

@@ -16,7 +16,7 @@ from ..gaussians import GaussianSplats
 from ..models import GaussianVAE
 from . import inputs
 from .context import read_objects
-from .decoding import Extraction, Generators, complete_objects, decode_objects, object_generators
+from .decoding import Extraction, Generators, complete_objects, decode_objects, mended_latents, object_generators
 from .pipeline_output import DiffGSPipelineOutput
 from .variation import encode_start, slerp
 
@@ -31,6 +31,7 @@ class LatentSpaceMixin(DiffusionPipeline):
         generator: Generators = None,
         parts: Sequence[GaussianSplats] = (),
         extraction: Extraction = "even",
+        mending_steps: int = 0,
     ) -> list[GaussianSplats]:
         """Objects of ``num_gaussians`` Gaussians each from normalised latents [B, C, L].
 
@@ -40,7 +41,11 @@ class LatentSpaceMixin(DiffusionPipeline):
             generator: one, or one per object.
             parts: partial objects to begin with, P of them for B / P objects each; none if empty.
             extraction: as in :meth:`DiffGSPipeline.__call__`; what is added to parts is always spread evenly.
+            mending_steps: as there.
         """
+        inputs.check_count("mending_steps", mending_steps, minimum=0)
+        if mending_steps:
+            latents = mended_latents(self.vae, latents, mending_steps)
         generators = object_generators(generator, len(latents))
         if parts:
             return complete_objects(self.vae, latents, num_gaussians, generators, parts)

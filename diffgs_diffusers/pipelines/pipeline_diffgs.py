@@ -21,6 +21,7 @@ from .decoding import Extraction, Generators, candidate_generators, chosen_laten
 from .denoising import DenoisingMixin, StepCallback
 from .encoding import ConditionMixin
 from .latent_space import LatentSpaceMixin
+from .mending import default_mending_steps
 from .pipeline_output import DiffGSPipelineOutput, to_output_type
 from .variation import read_start
 
@@ -90,6 +91,7 @@ class DiffGSPipeline(HubPipelineMixin, CheckMixin, ConditionMixin, DenoisingMixi
         num_objects_per_prompt: int = 1,
         num_objects: int | None = None,
         num_candidates: int = 1,
+        mending_steps: int | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.0,
         num_gaussians: int = 50_000,
@@ -128,7 +130,10 @@ class DiffGSPipeline(HubPipelineMixin, CheckMixin, ConditionMixin, DenoisingMixi
             num_objects: objects of an unconditional batch, 1 if None; only without a condition.
             num_candidates: K, how many objects are tried for each that is returned. Kept is the soundest, whose
                 Gaussians the VAE's encoder finds nearest to what they were made of; with ``image``, of the half
-                that looks most like it. The first try is what K = 1 makes. Time grows with K.
+                that looks most like it, the one that the others are most like. Time grows with K.
+            mending_steps: how often an object is encoded and decoded once more, which closes holes, mends legs and
+                smooths; None for 1, or 0 with ``partial``, ``points`` or ``gaussians``, which are followed more
+                closely without, and for an original VAE. Latents are returned as they were before.
             num_inference_steps: denoising steps.
             guidance_scale: strength of the condition; 1 or less runs the denoiser once a step instead of twice.
             num_gaussians: N, exact, for each object.
@@ -172,7 +177,11 @@ class DiffGSPipeline(HubPipelineMixin, CheckMixin, ConditionMixin, DenoisingMixi
             negative_prompt_embeds,
             negative_prompt_attention_mask,
         )
-        counts = Counts(num_objects_per_prompt, num_objects, num_candidates, num_inference_steps, num_gaussians)
+        if mending_steps is None:
+            mending_steps = default_mending_steps(self.vae, bool(context.parts or context.clouds or len(start)))
+        counts = Counts(
+            num_objects_per_prompt, num_objects, num_candidates, mending_steps, num_inference_steps, num_gaussians
+        )
         settings = Settings(keep_input, strength, guidance_scale, extraction, eta, output_type)
         batch_size = self.check_inputs(
             context, start, prompts, counts, settings, generator, latents, callback_inputs
@@ -192,7 +201,7 @@ class DiffGSPipeline(HubPipelineMixin, CheckMixin, ConditionMixin, DenoisingMixi
             made = chosen_latents(self.vae, made, num_candidates, context.images)
         if output_type != "latent":
             parts = context.parts if keep_input else []
-            objects = self.decode_latents(made, num_gaussians, generator, parts, extraction)
+            objects = self.decode_latents(made, num_gaussians, generator, parts, extraction, counts.mending_steps)
             made = to_output_type(objects, output_type)
 
         self.maybe_free_model_hooks()
