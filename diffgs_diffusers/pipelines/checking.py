@@ -71,6 +71,8 @@ class CheckMixin(DiffusionPipeline):
         inputs.check_extraction(settings.extraction, context, settings.keep_input)
         if prompts.are_given:
             given["prompt"] = prompts.count
+        if counts.num_candidates > 1 and not given:
+            raise ValueError("`num_candidates` chooses among tries for one condition: pass one, or leave it out.")
         batch_size = inputs.common_count(given) * counts.objects_for_each
         inputs.check_generator(generator, batch_size)
         if latents is not None:

@@ -130,7 +130,8 @@ class DiffGSPipeline(HubPipelineMixin, CheckMixin, ConditionMixin, DenoisingMixi
             num_objects: objects of an unconditional batch, 1 if None; only without a condition.
             num_candidates: K, how many objects are tried for each that is returned. Kept is the soundest, whose
                 Gaussians the VAE's encoder finds nearest to what they were made of; with ``image``, of the half
-                that looks most like it, the one that the others are most like. Time grows with K.
+                that looks most like it, the one that the others are most like. Time grows with K; only with a
+                condition.
             mending_steps: how often an object is encoded and decoded once more, which closes holes, mends legs and
                 smooths; None for 1, or 0 with ``partial``, ``points`` or ``gaussians``, which are followed more
                 closely without, and for an original VAE. Latents are returned as they were before.
