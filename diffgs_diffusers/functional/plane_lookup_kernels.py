@@ -14,11 +14,15 @@ from .compilation import inlined, kernel
 
 @inlined
 def locate(coordinate, side, resolution):
-    """Lower cell, upper cell, weight of the upper one, and whether the coordinate lies between cells' centres."""
+    """Lower cell, upper cell, weight of the upper one, and whether the coordinate lies between cells' centres.
+
+    The cells are unsigned: for others, numba asks at every access whether they count from the end.
+    """
     unclamped = (coordinate / side + np.float32(0.5)) * np.float32(resolution) - np.float32(0.5)
     place = min(max(unclamped, np.float32(0.0)), np.float32(resolution - 1))
     lower = min(int(place), max(resolution - 2, 0))
-    return lower, min(lower + 1, resolution - 1), np.float32(place - lower), unclamped == place
+    weight = np.float32(place - lower)
+    return np.uintp(lower), np.uintp(min(lower + 1, resolution - 1)), weight, unclamped == place
 
 
 @inlined
@@ -51,12 +55,13 @@ def features(cells, batch, point, side, row):
         left, right, u, _ = y if plane == 2 else x
         top, bottom, v, _ = y if plane == 1 else z
         wa, wb, wc, wd = (one - u) * (one - v), u * (one - v), (one - u) * v, u * v
-        a, b = cells[batch, plane, top, left], cells[batch, plane, top, right]
-        c, d = cells[batch, plane, bottom, left], cells[batch, plane, bottom, right]
+        upper, lower = cells[batch, plane, top], cells[batch, plane, bottom]
+        a, b, c, d = upper[left], upper[right], lower[left], lower[right]
         part = row[plane * channels : (plane + 1) * channels]
         for channel in range(channels):
             part[channel] = wa * a[channel] + wb * b[channel] + wc * c[channel] + wd * d[channel]
-    row[3 * channels :] = point
+    for axis in range(3):
+        row[3 * channels + axis] = point[axis]
 
 
 @kernel
