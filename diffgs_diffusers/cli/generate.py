@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # Objects that are denoised together: bounds the memory of a long list.
 BATCH_SIZE = 8
-_PLACES = {"partial", "points", "gaussians"}  # conditions that say where the surface is
 
 
 def run_generate(options: argparse.Namespace) -> None:
@@ -122,7 +121,7 @@ def generate(
     settings = {name: value for name, value in settings.items() if value is not None} | conditions
     mending_steps = options.mending
     if mending_steps is None:
-        mending_steps = default_mending_steps(pipe.vae, not conditions.keys().isdisjoint(_PLACES))
+        mending_steps = default_mending_steps(pipe.vae, conditions)
     kept = [] if options.discard_input or "partial" not in conditions else [conditions["partial"]]
     for start in range(0, len(prompts), BATCH_SIZE):
         batch = prompts[start : start + BATCH_SIZE]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -14,16 +16,17 @@ from ..models.base_vae import BaseGaussianVAE
 # An encoder does not read more of them, and few show holes that are not there.
 _SKETCH_GAUSSIANS = 8192
 _SKETCH = ExtractionConfig(min_candidates=0, refinement_steps=2)
+_PLACES = frozenset({"partial", "points", "gaussians"})  # conditions that say where the surface is
 
 
-def default_mending_steps(vae: BaseGaussianVAE, has_places: bool = False) -> int:
+def default_mending_steps(vae: BaseGaussianVAE, given: Iterable[str] = ()) -> int:
     """How often objects are passed through the VAE unless a call says it.
 
     Args:
         vae: one of the original's kind leaves objects as they are.
-        has_places: whether the objects were told where their surface is, which a VAE does not keep exactly.
+        given: names of the conditions; some say where the surface is, which a VAE does not keep exactly.
     """
-    return int(isinstance(vae, GaussianVAE) and not has_places)
+    return int(isinstance(vae, GaussianVAE) and _PLACES.isdisjoint(given))
 
 
 def mend_latents(vae: BaseGaussianVAE, latents: Tensor, steps: int) -> Tensor:

@@ -179,7 +179,8 @@ class DiffGSPipeline(HubPipelineMixin, CheckMixin, ConditionMixin, DenoisingMixi
             negative_prompt_attention_mask,
         )
         if mending_steps is None:
-            mending_steps = default_mending_steps(self.vae, bool(context.parts or context.clouds or len(start)))
+            given = [*context.counts(), *(["gaussians"] if len(start) else [])]
+            mending_steps = default_mending_steps(self.vae, given)
         counts = Counts(
             num_objects_per_prompt, num_objects, num_candidates, mending_steps, num_inference_steps, num_gaussians
         )
