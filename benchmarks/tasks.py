@@ -1,6 +1,6 @@
 """What child processes do: ``python -m benchmarks.tasks NAME JSON`` ends with a line of JSON.
 
-Each function imports what it needs: nothing but torch, which every task needs, is imported before.
+Each function imports what it needs, so that the command starts here as it does in a shell.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from .processes import peak_memory
 
 
 def run_command(arguments: list[str]) -> None:
-    """The command ``diffgs``.
+    """The process of the command ``diffgs``.
 
     Raises:
         RuntimeError: if it fails.
     """
-    from diffgs_diffusers.cli import main
+    from diffgs_diffusers.cli import run
 
     with contextlib.redirect_stdout(sys.stderr):
-        code = main(arguments)
+        code = run(arguments)
     if code != 0:
         raise RuntimeError(f"diffgs {' '.join(arguments)} ended with code {code}")
 

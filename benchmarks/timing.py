@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 LEAST_ROUNDS = 3
 PATIENCE = 10  # budgets, after which one round is enough
 LEAST_SECONDS = 0.05  # of a sample: shorter runs are repeated, as loops of training and viewers do
@@ -104,6 +102,8 @@ def alternate(
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """torch, and our kernels with it, on ``count`` threads inside the block."""
+    import torch  # not before: a process that times the command starts without it
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

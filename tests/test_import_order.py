@@ -35,6 +35,7 @@ ROWS = (
     "conversion",
     "evaluation",
     "cli",
+    "__main__",
 )
 # Methods of the value that everything passes around: (file, row that a function of it imports from below).
 UPWARD_IN_FUNCTIONS = {("gaussians.py", "io"), ("gaussians.py", "rendering")}

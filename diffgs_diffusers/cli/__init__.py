@@ -5,16 +5,33 @@ Arguments are checked before anything heavy is imported or loaded, so that a mis
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
 from .arguments import build_parser
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 FAILURE = 1
 BAD_USE = 2
 INTERRUPTED = 130
+# Of new objects before the garbage collector looks, and of its looks before it looks at older ones.
+_SELDOM = (20_000, 10, 10)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The process ``diffgs``: :func:`main`, in which the garbage collector does little.
+
+    Importing torch, diffusers and transformers makes a million objects that live as long as the process. With
+    Python's thresholds the collector goes through them again and again while they are made, and once more at the end:
+    a quarter of a start from nothing. For a process of its own: :func:`main` leaves its caller's collector alone.
+    """
+    gc.set_threshold(*_SELDOM)
+    try:
+        return main(arguments)
+    finally:
+        gc.freeze()  # the process ends: nothing is looked at once more
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -307,6 +307,24 @@ def test_an_interrupt_is_no_error_message(
     assert [one.name for one in splats_file.parent.iterdir()] == ["splats.ply"]
 
 
+def test_the_package_runs_as_a_module() -> None:
+    version = [sys.executable, "-m", "diffgs_diffusers", "--version"]
+    assert subprocess.run(version, capture_output=True, text=True, check=True).stdout == f"diffgs {__version__}\n"
+    mistake = [sys.executable, "-m", "diffgs_diffusers", "info", "nowhere.ply"]
+    assert subprocess.run(mistake, capture_output=True, text=True, check=False).returncode == 2
+
+
+def test_the_process_is_spared_collections_and_a_caller_of_main_is_not(splats_file: Path) -> None:
+    code = (
+        "import gc, sys\nfrom diffgs_diffusers.cli import main, run\n"
+        "before = gc.get_threshold()\n"
+        "assert main(sys.argv[1:]) == 0 and gc.get_threshold() == before and gc.get_freeze_count() == 0\n"
+        "assert run(sys.argv[1:]) == 0 and gc.get_threshold() > before and gc.get_freeze_count() > 0\n"
+        "assert gc.isenabled()"
+    )
+    subprocess.run([sys.executable, "-c", code, "info", str(splats_file)], check=True, capture_output=True)
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["generate", "--help"], ["generate", "a", "-o", "b"]]
 )
