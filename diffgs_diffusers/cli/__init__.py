@@ -25,7 +25,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     Importing torch, diffusers and transformers makes a million objects that live as long as the process. With
     Python's thresholds the collector goes through them again and again while they are made, and once more at the
-    end: a quarter of a start from nothing. For a process of its own: :func:`main` leaves its caller's collector alone.
+    end: a quarter of a start from nothing. :func:`main` alone leaves its caller's collector as it is.
     """
     gc.set_threshold(*_SELDOM)
     try:
