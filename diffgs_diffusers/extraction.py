@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .extraction_settings import ExtractionConfig
 from .functional.plane_lookup import cell_by_cell
+from .functional.render_floor import keep_absorption
 from .functional.sharing import equal_sharing
 from .functional.spacing import coarse_spacing, even_spacing, local_spacing
 from .functional.threads import map_parts
@@ -20,6 +21,8 @@ from .gaussians import GaussianSplats
 from .models.base_vae import BaseGaussianVAE
 from .surface_points import EmptySurfaceError as EmptySurfaceError
 from .surface_points import SurfaceSearch, points_at_once
+
+TRANSLUCENT = 0.5  # opacity below which what the functions describe lets light through
 
 
 @torch.inference_mode(False)  # the search follows gradients, which inference mode refuses even under enable_grad
@@ -62,7 +65,22 @@ def extract_gaussians(
     spacing = even_spacing(means)
     units = config.relative_scale * vae.heads.scale_units(spacing)
     splats = gaussians_at(vae, planes[0], means, config.chunk_size, units)
-    return share_crowded(vae, planes[0], splats, spacing, config.finest_spacing, config.chunk_size)
+    shared = share_crowded(vae, planes[0], splats, spacing, config.finest_spacing, config.chunk_size)
+    return keep_glass(shared, splats.opacities)
+
+
+def keep_glass(splats: GaussianSplats, described: Tensor) -> GaussianSplats:
+    """What is translucent, with as much opacity as renderers leave out of it.
+
+    Many faint Gaussians lose more than few, until thin glass is gone. Where the functions describe what is opaque,
+    there are others behind a faint one.
+
+    Args:
+        splats: N Gaussians as they share their opacity.
+        described: [N] opacities as the functions describe them.
+    """
+    opacities = keep_absorption(splats.opacities, splats.scales, described < TRANSLUCENT)
+    return replace(splats, opacities=opacities)
 
 
 def share_crowded(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from diffgs_diffusers import extraction
 from diffgs_diffusers.cameras import orbit_cameras
 from diffgs_diffusers.extraction import EmptySurfaceError, extract_gaussians, gaussians_at, reconstruct_gaussians
 from diffgs_diffusers.extraction_settings import EXTRACTIONS, ExtractionConfig
@@ -181,6 +182,37 @@ def test_beyond_the_planes_cells_more_gaussians_draw_the_same_picture(sphere_vae
     inside = many[few > 0.999]
     assert inside.min() > 0.97
     assert 0.95 < many.sum() / few.sum() < 1
+
+
+@pytest.mark.parametrize("opacity", [0.05, 0.2])
+def test_glass_is_as_dense_in_many_gaussians_as_in_few(sphere_vae, opacity, monkeypatch):
+    """And would fade without what renderers leave out of faint ones."""
+    cameras = orbit_cameras(2, 256)
+    plain = sphere_vae.heads.attributes
+
+    def glass(planes, points):
+        sh, scales, quats, opacities = plain(planes, points)
+        return sh, scales.new_tensor([0.5, 0.5, 0.5]).expand_as(scales), quats, torch.full_like(opacities, opacity)
+
+    sphere_vae.heads.attributes = glass
+
+    def density(count: int) -> float:
+        """Mean optical depth of the middle of the sphere."""
+        splats = extract_gaussians(sphere_vae, torch.zeros(3, 8, 64, 64), count)
+        alpha = splats.render(cameras)[:, 98:158, 98:158, 3]
+        return float(-(1 - alpha).log().mean())
+
+    few, many = density(10_000), density(80_000)
+    monkeypatch.setattr(extraction, "keep_glass", lambda splats, described: splats)
+    few_faded, many_faded = density(10_000), density(80_000)
+    assert 1 < few / few_faded < 1.15
+    assert many / few > 0.8 > 0.75 > many_faded / few_faded
+
+
+def test_what_is_opaque_keeps_the_opacity_that_it_shares(sphere_vae, monkeypatch):
+    splats = extract_gaussians(sphere_vae, torch.zeros(3, 8, 64, 64), 80_000)
+    monkeypatch.setattr(extraction, "keep_glass", lambda splats, described: splats)
+    assert torch.equal(splats.opacities, extract_gaussians(sphere_vae, torch.zeros(3, 8, 64, 64), 80_000).opacities)
 
 
 def test_a_stray_point_is_no_large_blob(sphere_vae):

@@ -124,12 +124,14 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=integer(0), default=0, metavar="S", help="object i is made from seed S + i (default: 0)")
 
 
-def _add_decoding(parser: argparse.ArgumentParser) -> None:
-    """What generated and reconstructed objects have in common."""
+def _add_decoding(parser: argparse.ArgumentParser, *, refined: bool = False) -> None:
+    """What generated and reconstructed objects have in common; ``refined`` says whether latents may be."""
     add = parser.add_argument
     add("--num-gaussians", type=integer(1), default=50_000, metavar="N", help="of each object (default: 50000)")
-    how = "how Gaussians are found: evenly, the same fast, or as the released DiffGS finds them (default: even)"
-    add("--extraction", choices=list(EXTRACTIONS), default="even", help=how)
+    how = "how Gaussians are found: evenly, the same fast, from refined latents, or as the released DiffGS does"
+    default = "sharp, even where nothing is refined" if refined else "even"
+    chosen = None if refined else "even"
+    add("--extraction", choices=list(EXTRACTIONS), default=chosen, help=f"{how} (default: {default})")
     add("--model", metavar="MODEL", help="folder or Hub id (default: the checkpoint that ships)")
     add("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, … (default: cuda where there is one)")
     add("--no-sheet", action="store_true", help="write no picture")
@@ -155,7 +157,7 @@ def _add_reconstruct(parser: argparse.ArgumentParser) -> None:
     steps = "steps that look for better latents than the encoder's, 0 for none (default: 50)"
     add("--refinement-steps", type=integer(0), default=50, metavar="N", help=steps)
     add("--seed", type=integer(0), default=0, metavar="S", help="of the places of the Gaussians (default: 0)")
-    _add_decoding(parser)
+    _add_decoding(parser, refined=True)
 
 
 def _add_render(parser: argparse.ArgumentParser) -> None:

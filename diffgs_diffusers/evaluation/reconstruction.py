@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ..cameras import Cameras
-from ..extraction import EmptySurfaceError, extract_gaussians, gaussians_at
+from ..extraction import EmptySurfaceError, gaussians_at
+from ..extraction_settings import default_extraction, find_extraction
 from ..gaussians import GaussianSplats
 from ..latent_refinement import refine_latents
 from ..models.autoencoder_gaussian import GaussianVAE
+from ..original_extraction import extract
 from .metrics import psnr, ssim
 from .views import evaluation_cameras, render_on_white
 
@@ -75,11 +77,12 @@ def reconstruction_scores(
     latents = vae.normalize_latents(vae.encode(splats).latent_dist.mode())[0]
     latents = refine_latents(vae, splats, latents, refinement_steps)
     planes = vae.decode(vae.denormalize_latents(latents[None])).planes[0]
+    config = find_extraction(default_extraction(refinement_steps))
     scores = {TRUE_CENTERS: compare(gaussians_at(vae, planes, splats.means.to(planes)), target, cameras, lpips)}
     for count in counts:
         extracted: GaussianSplats | None
         try:
-            extracted = extract_gaussians(vae, planes, count)
+            extracted = extract(vae, planes, count, config=config)
         except EmptySurfaceError:
             extracted = None
         scores[f"{count}"] = compare(extracted, target, cameras, lpips)

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from ..extraction_settings import check_count, find_extraction
+from ..extraction_settings import check_count, default_extraction, find_extraction
 from ..gaussians import GaussianSplats
 from ..models import GaussianVAE
 from . import inputs
@@ -86,7 +86,7 @@ class LatentSpaceMixin(DiffusionPipeline):
         gaussians: Any,
         num_gaussians: int = 50_000,
         generator: Generators = None,
-        extraction: Extraction = "even",
+        extraction: Extraction | None = None,
         refinement_steps: int = 0,
     ) -> list[GaussianSplats]:
         """Objects encoded and decoded, without diffusion: what the VAE keeps of them, in any number of Gaussians.
@@ -95,7 +95,7 @@ class LatentSpaceMixin(DiffusionPipeline):
             gaussians: as for :meth:`encode_objects`.
             num_gaussians: N, exact, for each object.
             generator: one, or one per object.
-            extraction: as in :meth:`DiffGSPipeline.__call__`.
+            extraction: as in :meth:`DiffGSPipeline.__call__`; None is "even", and "sharp" for refined latents.
             refinement_steps: as for :meth:`encode_objects`; 50 take some seconds an object on a CPU and bring the
                 reconstruction about three decibels nearer to it.
 
@@ -104,6 +104,7 @@ class LatentSpaceMixin(DiffusionPipeline):
             EmptySurfaceError: if an object has no surface.
         """
         inputs.check_count("num_gaussians", num_gaussians)
+        extraction = default_extraction(refinement_steps) if extraction is None else extraction
         check_count(num_gaussians, find_extraction(extraction))
         latents = self.encode_objects(gaussians, refinement_steps)
         inputs.check_generator(generator, len(latents))

@@ -139,7 +139,8 @@ class DiffGSPipeline(HubPipelineMixin, CheckMixin, ConditionMixin, DenoisingMixi
             guidance_scale: strength of the condition; 1 or less runs the denoiser once a step instead of twice.
             num_gaussians: N, exact, for each object.
             extraction: how Gaussians are found: "even", spread evenly over the surface, "fast", the same with a
-                search in bfloat16, "original", the way of the released DiffGS (``docs/original.md``), or settings.
+                search in bfloat16, "sharp", what suits refined latents, "original", the way of the released DiffGS
+                (``docs/original.md``), or settings.
             eta: η of DDIM (Song et al. 2021, eq. 16), for schedulers that take it.
             generator: one, or one per object, which makes objects independent of their batch.
             latents: [B · K, C, L] noise to start from, or to add to ``gaussians``; ``generator`` draws it if None.

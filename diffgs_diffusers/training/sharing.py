@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..cameras import Cameras, orbit_cameras
 from ..data.dataset import GaussianObjectDataset
 from ..data.object_views import random_camera
-from ..extraction import ExtractionConfig, extract_gaussians, reconstruct_gaussians, share_crowded
+from ..extraction import ExtractionConfig, extract_gaussians, keep_glass, reconstruct_gaussians, share_crowded
 from ..functional.image_metrics import psnr
 from ..functional.spacing import coarse_spacing, even_spacing
 from ..gaussians import GaussianSplats
@@ -146,9 +146,10 @@ class SharingTrainee(nn.Module):
 
     def forward(self, sample: CrowdedSample) -> GaussianSplats:
         """The sample's Gaussians as they are drawn."""
-        return share_crowded(
+        shared = share_crowded(
             self.vae, sample.planes, sample.splats, sample.spacing, self.finest_spacing, coarse=sample.coarse
         )
+        return keep_glass(shared, sample.splats.opacities)
 
     def save_pretrained(self, folder: str) -> None:
         """The whole VAE."""

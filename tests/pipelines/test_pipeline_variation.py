@@ -105,8 +105,10 @@ def test_refined_latents_say_more_of_an_object(pipe: DiffGSPipeline) -> None:
     torch.testing.assert_close(first, pipe.encode_objects(OBJECT, refinement_steps=3)[0])
     assert not torch.allclose(second, pipe.encode_objects(OTHER)[0], atol=0.02)
     (refined,) = pipe.reconstruct(OBJECT, 70, generator=seeded(), refinement_steps=3)
-    (same,) = pipe.decode_latents(first[None], 70, seeded())
+    (same,) = pipe.decode_latents(first[None], 70, seeded(), extraction="sharp")
     assert torch.equal(refined.to_tensor(), same.to_tensor())
+    (even,) = pipe.reconstruct(OBJECT, 70, seeded(), extraction="even", refinement_steps=3)
+    assert not torch.equal(refined.to_tensor(), even.to_tensor())
 
 
 def test_steps_of_refinement_are_checked_before_anything_is_read(pipe: DiffGSPipeline) -> None:
