@@ -32,7 +32,7 @@ TABLE = re.compile(r"(<!-- table: (?P<name>\w+) -->\n)(?P<rows>.*?)(<!-- end of 
 
 
 def vae_table(table: Mapping[str, Any]) -> str:
-    """A row for each split, a column for each number of Gaussians: PSNR / SSIM, and LPIPS if it was measured."""
+    """A row for each split and for all, a column for each number of Gaussians: PSNR / SSIM, LPIPS if measured."""
     columns = list(next(iter(table.values())))
     counts = sorted((name for name in columns if name.isdigit()), key=int)
     ordered = [*(name for name in columns if not name.isdigit()), *counts]
@@ -41,7 +41,7 @@ def vae_table(table: Mapping[str, Any]) -> str:
         metrics["lpips"] = ".3f"
     rows = [
         [split, *(" / ".join(format(table[split][name][m], f) for m, f in metrics.items()) for name in ordered)]
-        for split in ("train", "validation", "test")
+        for split in ("train", "validation", "test", "all")
     ]
     titles = [f"{int(name):,}" if name.isdigit() else name for name in ordered]
     return markdown_table([" / ".join(m.upper() for m in metrics), *titles], rows)

@@ -31,7 +31,12 @@ def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: py
     main([*arguments, "--tables", "vae,refined", "--refinement_steps", "2"])
     main([*arguments, "--tables", "novelty"])
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert set(results["vae"]) == {"train", "validation", "test"}
+    assert set(results["vae"]) == {"train", "validation", "test", "all"}
+    rows = [results["vae"][split]["true centres"] for split in ("train", "validation", "test")]
+    total = sum(row["num_objects"] * row["psnr"] for row in rows)
+    every = results["vae"]["all"]["true centres"]
+    assert every["num_objects"] == sum(row["num_objects"] for row in rows)
+    assert every["psnr"] == pytest.approx(total / every["num_objects"])
     assert set(results["vae"]["test"]) == set(results["refined"]["test"]) == {"true centres", "40", "80"}
     assert results["vae"]["test"]["true centres"] != results["refined"]["test"]["true centres"]
     assert len(results["novelty"]["samples"]) + results["novelty"]["num_empty"] == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -11,8 +12,10 @@ from .. import report
 from ..function_errors import function_errors, mean_errors
 from ..perceptual import load_lpips, lpips_obstacle
 from ..progressive import progressive_scores
-from ..reconstruction import reconstruction_scores, summarize
+from ..reconstruction import ImageScores, reconstruction_scores, summarize
 from .run import EvaluationRun
+
+ALL = "all"
 
 
 def vae_table(run: EvaluationRun) -> dict[str, Any]:
@@ -35,12 +38,19 @@ def _reconstructions(run: EvaluationRun, name: str, refinement_steps: int) -> tu
     lpips = load_lpips(run.lpips_net, run.lpips_weights) if obstacle is None else None
     vae = run.pipe.vae.float().eval()
     options: dict[str, Any] = {"size": run.image_size, "lpips": lpips, "refinement_steps": refinement_steps}
-    table = {}
+    scores = {}
     for split in SPLITS:
         objects = tqdm(run.chosen(split), total=len(run.chosen_indices(split)), desc=f"{name}, {split}")
-        table[split] = summarize(reconstruction_scores(vae, splats, run.counts, **options) for _, splats in objects)
+        scores[split] = [reconstruction_scores(vae, splats, run.counts, **options) for _, splats in objects]
+    table = reconstruction_rows(scores)
     print(report.vae_markdown(table), flush=True)
     return table, obstacle or f"measured with {run.lpips_net}"
+
+
+def reconstruction_rows(scores: Mapping[str, list[dict[str, ImageScores]]]) -> dict[str, dict[str, Any]]:
+    """The summaries of each split and of all objects: among few, chance does more than a count of Gaussians."""
+    every = [one for objects in scores.values() for one in objects]
+    return {split: summarize(objects) for split, objects in scores.items()} | {ALL: summarize(every)}
 
 
 def functions_table(run: EvaluationRun) -> dict[str, Any]:
