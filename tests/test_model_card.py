@@ -22,7 +22,7 @@ def test_the_card_says_what_was_measured() -> None:
 
 def test_figures_reach_their_cells_and_the_rest_stays(tmp_path: Path) -> None:
     card, results = tmp_path / "card.md", tmp_path / "results.json"
-    splits = ("train", "validation", "test")
+    splits = ("train", "validation", "test", "all")
     row = {"psnr": 25.123, "ssim": 0.9, "num_objects": 2}
     table = {split: {"10000": row, "4096": {**row, "psnr": 20.0}, "true centres": row} for split in splits}
     results.write_text(json.dumps({"vae": table}), encoding="utf-8")
