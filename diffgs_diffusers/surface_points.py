@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .extraction_settings import ExtractionConfig, Precision
+from .functional.linear import pack_weights
 from .functional.octree import Cells, surface_cells
 from .functional.poisson_disk import progressive_poisson_disk
 from .functional.threads import map_parts
@@ -171,7 +172,10 @@ def points_at_once(heads: FunctionHeads, chunk_size: int | None = None) -> int:
 def constant_heads(heads: FunctionHeads, precision: Precision) -> FunctionHeads:
     """A copy in this precision whose weights follow no gradient: points alone do, which takes half the products."""
     copied = copy.deepcopy(heads).requires_grad_(False)
-    return copied.to(torch.bfloat16) if precision == "bfloat16" else copied
+    if precision == "bfloat16":
+        copied = copied.to(torch.bfloat16)
+    pack_weights(copied)
+    return copied
 
 
 def _random_points(cells: Cells, count: int, generator: torch.Generator) -> Tensor:

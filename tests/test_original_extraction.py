@@ -116,7 +116,7 @@ def test_settings_decide_the_way(vae, planes):
     )
     assert find_extraction("original") == OriginalExtractionConfig()
     assert find_extraction("even") == ExtractionConfig()
-    with pytest.raises(ValueError, match=r"one of even, fast, original, .* got 'odd'"):
+    with pytest.raises(ValueError, match=r"one of even, fast, sharp, original, .* got 'odd'"):
         find_extraction("odd")
     with pytest.raises(TypeError, match="got int"):
         find_extraction(3)

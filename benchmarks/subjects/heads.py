@@ -19,7 +19,7 @@ from diffgs_diffusers.surface_points import constant_heads, points_at_once
 
 from ..flops import count_flops, square_gemm
 from ..settings import Settings
-from ..statistics import paired_ratio, summarize
+from ..statistics import summarize
 from ..table import Row, make_row
 from ..timing import alternate
 from .extraction import SIZES, Functions, make_functions
@@ -57,13 +57,14 @@ def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settin
     competitors: dict[str, Competitor] = {GEMM: product}
     competitors |= {who: partial(map_parts, *each, points.device) for who, each in asked.items()}
     samples = alternate(competitors, **settings.timing)
-    yield make_row("heads", case, GEMM, samples[GEMM], figures={"GFLOP/s": _rate(samples[GEMM], operations / 1e9)})
+    # Of the product the fastest turn counts: it is there to say what the processor can do.
+    peak = operations / 1e9 / min(sample.seconds for sample in samples[GEMM])
+    yield make_row("heads", case, GEMM, samples[GEMM], figures={"GFLOP/s at most": peak})
     for who in list(competitors)[1:]:
         figures: dict[str, float | str] = {"queries/s": _rate(samples[who], len(points))}
         if "gradient" not in who:
-            seconds, peak = ([one.seconds for one in samples[name]] for name in (who, GEMM))
-            share = flops[who] / operations * paired_ratio(peak, seconds)
-            figures |= {"GFLOP/s": _rate(samples[who], flops[who] / 1e9), "of the GEMM": f"{share:.0%}"}
+            rate = _rate(samples[who], flops[who] / 1e9)
+            figures |= {"GFLOP/s": rate, "of the GEMM": f"{rate / peak:.0%}"}
         yield make_row("heads", case, who, samples[who], figures=figures)
 
 

@@ -11,10 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakTensorKeyDictionary
 
 _PLAIN = {"none": nn.Identity(), "relu": nn.ReLU(inplace=True), "swish": nn.SiLU()}
 _WITH_GRADIENT = ("none", "relu")  # whose derivative can be read off their values
 _DTYPES = (torch.float32, torch.bfloat16)
+_ROWS = 4096  # inputs that weights are laid out for; others are served as well
+# Beside the weights and not in them: a copy of a module cannot take oneDNN's layout along.
+_packed_weights: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def linear(inputs: Tensor, layer: nn.Linear, activation: str = "none") -> Tensor:
@@ -43,6 +47,24 @@ def linear(inputs: Tensor, layer: nn.Linear, activation: str = "none") -> Tensor
     return _PLAIN[activation](nn.functional.linear(inputs, weight, bias))
 
 
+def pack_weights(module: nn.Module) -> None:
+    """Lays out the weights of linear layers as oneDNN reads them, which it otherwise does in every call.
+
+    Args:
+        module: on the CPU; whose weights are never changed again, as nobody would lay them out anew. Others than
+            oneDNN's are left as they are.
+    """
+    if not (has_onednn() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):
+        return
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear) and layer.weight.device.type == "cpu" and layer.weight.dtype in _DTYPES:
+                sides = (layer.weight, layer.weight.t().contiguous())
+                _packed_weights[layer.weight] = [
+                    torch.ops.mkldnn._reorder_linear_weight(side, _ROWS) for side in sides
+                ]
+
+
 def _is_constant(inputs: Tensor, weight: Tensor, activation: str) -> bool:
     """Whether oneDNN can do it, and no gradient is lost by that."""
     if not has_onednn() or inputs.device.type != "cpu" or weight.device.type != "cpu":
@@ -60,6 +82,17 @@ def has_onednn() -> bool:
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    packed = _packed_weights.get(weight)
+    return _asked(inputs, weight if packed is None else packed[0], bias, activation)
+
+
+def _product_back(v_values: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of the inputs from that of the values."""
+    packed = _packed_weights.get(weight)
+    return _asked(v_values, weight.t().contiguous() if packed is None else packed[1], None, "none")
+
+
+def _asked(inputs: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
     values: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, activation, [], "")
     return values
 
@@ -80,4 +113,4 @@ class _ConstantLinear(torch.autograd.Function):
         weight, *values = ctx.saved_tensors
         if ctx.is_bent:
             v_values = torch.ops.aten.threshold_backward(v_values, values[0], 0)
-        return _product(v_values, weight.t().contiguous(), None, "none"), None, None, None
+        return _product_back(v_values, weight), None, None, None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 
 import pytest
 import torch
 from torch import nn
 
-from diffgs_diffusers.functional.linear import linear
+from diffgs_diffusers.functional.linear import _packed_weights, linear, pack_weights
 
 ACTIVATIONS = {"none": nn.Identity(), "relu": nn.ReLU(), "swish": nn.SiLU()}
 
@@ -100,3 +101,39 @@ def test_without_onednn_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
         monkeypatch.setattr("diffgs_diffusers.functional.linear._product", None)  # would fail
         torch.testing.assert_close(linear(inputs, layer, "swish"), before, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("activation", ["none", "relu"])
+def test_packed_weights_change_nothing(dtype: torch.dtype, activation: str) -> None:
+    layer, inputs = layer_and_inputs(50, 19)
+    layer.requires_grad_(False).to(dtype)
+
+    def value_and_gradient() -> tuple[torch.Tensor, torch.Tensor]:
+        leaf = inputs.to(dtype).requires_grad_()
+        values = linear(leaf, layer, activation)
+        return values.detach(), torch.autograd.grad(values.sum(), leaf)[0]
+
+    before = value_and_gradient()
+    pack_weights(layer)
+    with torch.no_grad():
+        torch.testing.assert_close(linear(inputs.to(dtype), layer, activation), before[0], rtol=0, atol=0)
+    for found, expected in zip(value_and_gradient(), before):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_packed_weights_are_read_as_they_were_and_let_go() -> None:
+    layer, inputs = layer_and_inputs(50, 19)
+    layer.requires_grad_(False)
+    pack_weights(layer)
+    with torch.no_grad():
+        before = linear(inputs, layer)
+        layer.weight.zero_()  # the contract: never again. Shows that the packed ones are what is read
+        torch.testing.assert_close(linear(inputs, layer), before, rtol=0, atol=0)
+        copied = copy.deepcopy(layer)  # is not packed, and reads its own
+        torch.testing.assert_close(linear(inputs, copied), copied.bias.expand(50, 24), rtol=0, atol=0)
+    assert layer.weight in _packed_weights
+    count = len(_packed_weights)
+    del layer
+    gc.collect()
+    assert len(_packed_weights) == count - 1

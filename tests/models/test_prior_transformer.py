@@ -148,7 +148,7 @@ def test_the_pipeline_generates_with_it(pipe):
         ({"prompt": "a chair"}, "takes no `prompt`: its denoiser, a DiffGSPriorTransformer, takes no conditions"),
         ({"prompt_embeds": torch.zeros(1, 2, 8)}, "takes no `prompt`"),
         ({"points": torch.zeros(4, 3)}, "takes no `points`"),
-        ({"extraction": "odd"}, "`extraction` must be one of even, fast, original"),
+        ({"extraction": "odd"}, "`extraction` must be one of even, fast, sharp, original"),
         ({"extraction": "original", "num_gaussians": 20_000_000}, "must be at most 17196672"),
     ],
 )
