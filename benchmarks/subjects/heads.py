@@ -17,7 +17,7 @@ from diffgs_diffusers.functional.plane_lookup import cell_by_cell
 from diffgs_diffusers.functional.threads import map_parts
 from diffgs_diffusers.surface_points import constant_heads, points_at_once
 
-from ..flops import count_flops, square_gemm
+from ..flops import count_flops, gemm_peak, square_gemm
 from ..settings import Settings
 from ..statistics import summarize
 from ..table import Row, make_row
@@ -57,14 +57,15 @@ def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settin
     competitors: dict[str, Competitor] = {GEMM: product}
     competitors |= {who: partial(map_parts, *each, points.device) for who, each in asked.items()}
     samples = alternate(competitors, **settings.timing)
-    # Of the product the fastest turn counts: it is there to say what the processor can do.
-    peak = operations / 1e9 / min(sample.seconds for sample in samples[GEMM])
-    yield make_row("heads", case, GEMM, samples[GEMM], figures={"GFLOP/s at most": peak})
+    yield make_row("heads", case, GEMM, samples[GEMM], figures={"GFLOP/s": _rate(samples[GEMM], operations / 1e9)})
+    # Whatever its neighbours do, a processor's peak is what it has once reached.
+    reached = (operations / sample.seconds for sample in samples[GEMM])
+    peak = max(*reached, gemm_peak(dtype, settings.pick((1024, 2048, 4096), (64,)))) / 1e9
     for who in list(competitors)[1:]:
         figures: dict[str, float | str] = {"queries/s": _rate(samples[who], len(points))}
         if "gradient" not in who:
             rate = _rate(samples[who], flops[who] / 1e9)
-            figures |= {"GFLOP/s": rate, "of the GEMM": f"{rate / peak:.0%}"}
+            figures |= {"GFLOP/s": rate, "of the peak": f"{rate / peak:.0%}"}
         yield make_row("heads", case, who, samples[who], figures=figures)
 
 
