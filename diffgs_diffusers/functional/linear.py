@@ -6,6 +6,7 @@ not. What torch calls `mkldnn` is oneDNN, which has the activation, too, while a
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,7 +16,6 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 _PLAIN = {"none": nn.Identity(), "relu": nn.ReLU(inplace=True), "swish": nn.SiLU()}
 _WITH_GRADIENT = ("none", "relu")  # whose derivative can be read off their values
-_DTYPES = (torch.float32, torch.bfloat16)
 _ROWS = 4096  # inputs that weights are laid out for; others are served as well
 # Beside the weights and not in them: a copy of a module cannot take oneDNN's layout along.
 _packed_weights: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -54,11 +54,11 @@ def pack_weights(module: nn.Module) -> None:
         module: on the CPU; whose weights are never changed again, as nobody would lay them out anew. Others than
             oneDNN's are left as they are.
     """
-    if not (has_onednn() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):
+    if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return
     with torch.no_grad():
         for layer in module.modules():
-            if isinstance(layer, nn.Linear) and layer.weight.device.type == "cpu" and layer.weight.dtype in _DTYPES:
+            if isinstance(layer, nn.Linear) and _can_multiply(layer.weight):
                 sides = (layer.weight, layer.weight.t().contiguous())
                 _packed_weights[layer.weight] = [
                     torch.ops.mkldnn._reorder_linear_weight(side, _ROWS) for side in sides
@@ -67,9 +67,9 @@ def pack_weights(module: nn.Module) -> None:
 
 def _is_constant(inputs: Tensor, weight: Tensor, activation: str) -> bool:
     """Whether oneDNN can do it, and no gradient is lost by that."""
-    if not has_onednn() or inputs.device.type != "cpu" or weight.device.type != "cpu":
+    if not (_can_multiply(inputs) and _can_multiply(weight)):
         return False
-    if inputs.dtype not in _DTYPES or inputs.dtype != weight.dtype or inputs.numel() == 0:
+    if inputs.dtype != weight.dtype or inputs.numel() == 0:
         return False
     if not torch.is_grad_enabled():
         return True
@@ -79,6 +79,20 @@ def _is_constant(inputs: Tensor, weight: Tensor, activation: str) -> bool:
 def has_onednn() -> bool:
     """Whether torch was built with it."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def _can_multiply(values: Tensor) -> bool:
+    """Whether oneDNN takes part in products of such values; bfloat16 it refuses on processors without AVX-512."""
+    if not has_onednn() or values.device.type != "cpu":
+        return False
+    return values.dtype == torch.float32 or (values.dtype == torch.bfloat16 and _has_bfloat16())
+
+
+@cache
+def _has_bfloat16() -> bool:
+    """Whether oneDNN multiplies bfloat16 on this processor."""
+    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return asked is not None and bool(asked())
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -137,3 +140,22 @@ def test_packed_weights_are_read_as_they_were_and_let_go() -> None:
     del layer
     gc.collect()
     assert len(_packed_weights) == count - 1
+
+
+def test_bfloat16_on_processors_that_onednn_refuses_it() -> None:
+    """A laptop without AVX-512, as oneDNN is told to take this machine for (elsewhere it is not asked)."""
+    code = """
+import torch
+from diffgs_diffusers.functional.linear import linear, pack_weights
+layer = torch.nn.Linear(19, 24).requires_grad_(False).to(torch.bfloat16)
+pack_weights(layer)
+inputs = torch.randn(50, 19).to(torch.bfloat16)
+with torch.no_grad():
+    values = linear(inputs, layer, "relu")
+leaf = inputs.clone().requires_grad_()
+linear(leaf, layer, "relu").sum().backward()
+exact = (inputs.double() @ layer.weight.double().T + layer.bias.double()).relu()
+torch.testing.assert_close(values.double(), exact, rtol=0.02, atol=0.03)
+assert leaf.grad.isfinite().all()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"})
