@@ -17,8 +17,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 def describe_machine(settings: Settings) -> dict[str, str]:
     """Cores, processor, memory, versions, load and the measured peak of matrix products, as texts by name."""
-    sizes = settings.pick((1024, 2048, 4096), (128,))
-    peaks = {dtype: gemm_peak(dtype, sizes) / 1e9 for dtype in (torch.float32, torch.bfloat16)}
+    peaks = {dtype: measured_peak(dtype, settings) / 1e9 for dtype in (torch.float32, torch.bfloat16)}
     return {
         "processor": f"{processor()}, {available_cores()} cores, {torch.backends.cpu.get_cpu_capability()}",
         "memory": memory_size(),
@@ -30,6 +29,11 @@ def describe_machine(settings: Settings) -> dict[str, str]:
         + ", ".join(f"{name} {version(name)}" for name in ("torch", "diffusers", "numba", "numpy")),
         "measured": "tiny sizes: the numbers mean nothing" if settings.quick else "full sizes",
     }
+
+
+def measured_peak(dtype: torch.dtype, settings: Settings) -> float:
+    """Floating-point operations a second that matrix products in a precision reach here, at this moment."""
+    return gemm_peak(dtype, settings.pick((1024, 2048, 4096), (128,)))
 
 
 def processor() -> str:

@@ -170,7 +170,10 @@ def points_at_once(heads: FunctionHeads, chunk_size: int | None = None) -> int:
 
 
 def constant_heads(heads: FunctionHeads, precision: Precision) -> FunctionHeads:
-    """A copy in this precision whose weights follow no gradient: points alone do, which takes half the products."""
+    """A copy in this precision whose weights follow no gradient: points alone do, which takes half the products.
+
+    They are never to be changed: on the CPU they are laid out for its products once.
+    """
     copied = copy.deepcopy(heads).requires_grad_(False)
     if precision == "bfloat16":
         copied = copied.to(torch.bfloat16)

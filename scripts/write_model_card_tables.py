@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diffgs_diffusers.data.dataset import SPLITS
 from diffgs_diffusers.evaluation.report import (
     bound_markdown,
     conditions_markdown,
@@ -25,6 +26,7 @@ from diffgs_diffusers.evaluation.report import (
     markdown_table,
     progressive_markdown,
 )
+from diffgs_diffusers.evaluation.tables.reconstructions import ALL
 from diffgs_diffusers.io.atomic import atomic_write
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +43,7 @@ def vae_table(table: Mapping[str, Any]) -> str:
         metrics["lpips"] = ".3f"
     rows = [
         [split, *(" / ".join(format(table[split][name][m], f) for m, f in metrics.items()) for name in ordered)]
-        for split in ("train", "validation", "test", "all")
+        for split in (*SPLITS, ALL)
     ]
     titles = [f"{int(name):,}" if name.isdigit() else name for name in ordered]
     return markdown_table([" / ".join(m.upper() for m in metrics), *titles], rows)

@@ -17,7 +17,8 @@ from diffgs_diffusers.functional.plane_lookup import cell_by_cell
 from diffgs_diffusers.functional.threads import map_parts
 from diffgs_diffusers.surface_points import constant_heads, points_at_once
 
-from ..flops import count_flops, gemm_peak, square_gemm
+from ..flops import count_flops, square_gemm
+from ..machine import measured_peak
 from ..settings import Settings
 from ..statistics import summarize
 from ..table import Row, make_row
@@ -60,7 +61,7 @@ def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settin
     yield make_row("heads", case, GEMM, samples[GEMM], figures={"GFLOP/s": _rate(samples[GEMM], operations / 1e9)})
     # Whatever its neighbours do, a processor's peak is what it has once reached.
     reached = (operations / sample.seconds for sample in samples[GEMM])
-    peak = max(*reached, gemm_peak(dtype, settings.pick((1024, 2048, 4096), (64,)))) / 1e9
+    peak = max(*reached, measured_peak(dtype, settings)) / 1e9
     for who in list(competitors)[1:]:
         figures: dict[str, float | str] = {"queries/s": _rate(samples[who], len(points))}
         if "gradient" not in who:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from diffgs_diffusers.functional.linear import _packed_weights, linear, pack_weights
+from diffgs_diffusers.functional.linear import _packed_weights, has_onednn, linear, pack_weights
 
 ACTIVATIONS = {"none": nn.Identity(), "relu": nn.ReLU(), "swish": nn.SiLU()}
 
@@ -125,6 +125,7 @@ def test_packed_weights_change_nothing(dtype: torch.dtype, activation: str) -> N
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
+@pytest.mark.skipif(not has_onednn(), reason="torch was built without oneDNN")
 def test_packed_weights_are_read_as_they_were_and_let_go() -> None:
     layer, inputs = layer_and_inputs(50, 19)
     layer.requires_grad_(False)
