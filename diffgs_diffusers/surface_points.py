@@ -44,7 +44,7 @@ class SurfaceSearch:
 
     def __init__(self, vae: BaseGaussianVAE, planes: Tensor, config: ExtractionConfig) -> None:
         self.vae, self.planes, self.config = vae, planes, config
-        self.heads = constant_heads(vae.heads, config.precision)
+        self.values = constant_heads(vae.heads, config.precision).probability_of(planes[0])
         self.chunk_size = points_at_once(vae.heads, config.chunk_size)
 
     def points(self, num_points: int, generator: torch.Generator) -> Tensor:
@@ -95,8 +95,8 @@ class SurfaceSearch:
         found = self.planes.new_empty(wanted, 3, dtype=torch.float32)
         count = tried = 0
         while count < wanted and tried < _MOST_TRIES * wanted and len(cells.centers):
-            points = _random_points(cells, _DRAW, generator)
-            moved = self.in_chunks(self.approached if self.is_fast else self.moved_uphill, points)
+            points, drawn = _random_points(cells, _DRAW, generator)
+            moved = self.in_chunks(self.approached if self.is_fast else self.moved_uphill, points)[drawn]
             arrived = moved[moved[:, 3] >= self.config.threshold, :3][: wanted - count]
             found[count : count + len(arrived)] = arrived
             count, tried = count + len(arrived), tried + len(points)
@@ -144,10 +144,6 @@ class SurfaceSearch:
         length = (1 - values).clamp(min=0) * self.vae.config.truncation * slope / slope.clamp(min=_STEEP).square()
         return points + torch.nn.functional.normalize(gradients, dim=-1) * length[:, None], values
 
-    def values(self, points: Tensor) -> Tensor:
-        """GauPF [M] at points [M, 3]."""
-        return self.heads.probability(self.planes, points[None])[0]
-
     def values_and_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """GauPF [M] at points [M, 3], and its gradients [M, 3]."""
         with torch.enable_grad():
@@ -181,9 +177,13 @@ def constant_heads(heads: FunctionHeads, precision: Precision) -> FunctionHeads:
     return copied
 
 
-def _random_points(cells: Cells, count: int, generator: torch.Generator) -> Tensor:
-    """[count, 3] uniform over the volume of the cells."""
-    device = generator.device
-    index = torch.randint(len(cells.centers), (count,), generator=generator, device=device)
-    offsets = (torch.rand(count, 3, generator=generator, device=device) - 0.5) * cells.side
-    return cells.centers[index.to(cells.centers.device)] + offsets.to(cells.centers)
+def _random_points(cells: Cells, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """[count, 3] uniform over the volume of the cells, one cell after another; and the order they were drawn in.
+
+    What one point reads of the planes is still in the cache when its neighbour comes.
+    """
+    device = cells.centers.device
+    index = torch.randint(len(cells.centers), (count,), generator=generator, device=generator.device)
+    offsets = (torch.rand(count, 3, generator=generator, device=generator.device) - 0.5) * cells.side
+    index, order = index.to(device).sort(stable=True)
+    return cells.centers[index] + offsets.to(cells.centers)[order], order.argsort()

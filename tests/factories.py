@@ -54,3 +54,14 @@ def painted_ball(color: tuple[float, float, float], stretch: tuple[float, float,
     rgb[(ball.means[:, 2] > 0.1) & (ball.means[:, 0] < 0)] *= 0.3
     means = ball.means * torch.tensor(stretch)
     return GaussianSplats(means, ball.quats, ball.scales, ball.opacities, rgb_to_sh0(rgb)[:, None], ball.shN)
+
+
+def planes_and_points(
+    batch: int, resolution: int, channels: int, padding: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Planes [B, 3, C, R, R], and points [B, 500, 3] in and beyond their box but not on the edge of a cell."""
+    generator = torch.Generator().manual_seed(resolution * channels)
+    planes = torch.randn(batch, 3, channels, resolution, resolution, generator=generator)
+    cells = torch.randint(-1, resolution + 1, (batch, 500, 3), generator=generator)
+    inside = cells + 0.5 + 0.05 + 0.9 * torch.rand(batch, 500, 3, generator=generator)
+    return planes, (inside / resolution - 0.5) * (1 + padding)

@@ -1,6 +1,7 @@
 """The function heads: queries per second, and how near matrix products of that precision come to the peak.
 
-They are asked as extraction asks them: in parts that stay in the cache, each thread its own.
+They are asked as extraction asks them: in parts that stay in the cache, each thread its own. Extraction folds the first
+layer of GauPF into the planes; it is counted with the products that it has unfolded: what an answer is worth.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from ..timing import alternate
 from .extraction import SIZES, Functions, make_functions
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-GEMM = "GEMM"
+GEMM, FOLDED = "GEMM", "GauPF, folded"
 PARTS = 16
 Competitor = Callable[[], Any]
 Question = Callable[[Tensor], Any]
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """Rows of both sizes and precisions: each head with and without its lookup, GauPF's gradient."""
+    """Rows of both sizes and precisions: heads with and without their lookup, GauPF folded, its gradient."""
     for sizes, words in SIZES.items():
         for precision, dtype in PRECISIONS.items():
             functions = constant(make_functions(sizes, settings.quick), precision)
@@ -55,6 +56,7 @@ def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settin
     product, operations = square_gemm(settings.pick((2048,), (64,))[0], dtype)
     asked = _asked(functions, points.split(part), dtype)
     flops = {who: PARTS * count_flops(partial(function, inputs[0])) for who, (function, inputs) in asked.items()}
+    flops[FOLDED] = flops["GauPF"]
     competitors: dict[str, Competitor] = {GEMM: product}
     competitors |= {who: partial(map_parts, *each, points.device) for who, each in asked.items()}
     samples = alternate(competitors, **settings.timing)
@@ -75,12 +77,15 @@ def _asked(
 ) -> dict[str, tuple[Question, Sequence[Tensor]]]:
     """What is asked in this precision, and of which parts."""
     heads, planes = functions.vae.heads, functions.planes[None]
+    folded = heads.probability_of(functions.planes)
     with torch.no_grad():
         features = [heads.features(planes, part[None]) for part in parts]
     asked: dict[str, tuple[Question, Sequence[Tensor]]] = {
         "GauPF's head alone": (partial(_without_gradient, heads.read_probability), features),
         "GauPF": (partial(_without_gradient, functions.probability), parts),
+        FOLDED: (partial(_without_gradient, folded), parts),
         "GauPF and its gradient": (partial(_with_gradient, functions.probability), parts),
+        "GauPF, folded, and its gradient": (partial(_with_gradient, folded), parts),
     }
     if dtype != torch.float32:  # no extraction asks the other two in less
         return asked

@@ -72,19 +72,24 @@ def read(first, last, cells, points, side, rows):
         features(cells, batch, points[batch, number], side, rows[batch, number])
 
 
+@inlined
+def round_bits(bits, rounded):
+    """The bits of float32 numbers to those of bfloat16: to the nearest, ties to the even one."""
+    half, one, upper = np.uint32(0x7FFF), np.uint32(1), np.uint32(16)
+    for place in range(bits.size):
+        value = bits[place]
+        rounded[place] = np.uint16((value + half + ((value >> upper) & one)) >> upper)
+
+
 @kernel
 def read_rounded(first, last, cells, points, side, rows):
     """As :func:`read`, rounded to bfloat16: rows of uint16 hold the bits."""
     row = np.empty(rows.shape[2], dtype=np.float32)
     bits = row.view(np.uint32)
-    half, one, upper = np.uint32(0x7FFF), np.uint32(1), np.uint32(16)
     for index in range(first, last):
         batch, number = index // points.shape[1], index % points.shape[1]
         features(cells, batch, points[batch, number], side, row)
-        rounded = rows[batch, number]
-        for place in range(bits.size):  # to the nearest, ties to the even one
-            value = bits[place]
-            rounded[place] = np.uint16((value + half + ((value >> upper) & one)) >> upper)
+        round_bits(bits, rows[batch, number])
 
 
 @kernel
@@ -106,7 +111,31 @@ def read_backward_planes(first, last, points, side, v_rows, v_cells):
                 d[channel] += wd * value
 
 
-def _read_backward_points(first, last, cells, points, side, v_rows, v_points):
+# Taken in before it is compiled, like `features`.
+@partial(kernel, inline="always", fastmath=True)
+def add_gradient(plane, cells, places, per_unit, v_features, v_point):
+    """Adds to a point's gradient what the features [C] of one plane, cells [R, R, C], bring to it."""
+    x, y, z = places
+    column_axis, row_axis = (1 if plane == 2 else 0), (1 if plane == 1 else 2)
+    left, right, u, inside_u = y if plane == 2 else x
+    top, bottom, v, inside_v = y if plane == 1 else z
+    a, b, c, d = cells[top, left], cells[top, right], cells[bottom, left], cells[bottom, right]
+    sum_a = sum_b = sum_c = sum_d = np.float32(0.0)
+    for channel in range(v_features.size):
+        value = v_features[channel]
+        sum_a += value * a[channel]
+        sum_b += value * b[channel]
+        sum_c += value * c[channel]
+        sum_d += value * d[channel]
+    if inside_u:
+        v_point[column_axis] += per_unit * ((sum_b - sum_a) * (1 - v) + (sum_d - sum_c) * v)
+    if inside_v:
+        v_point[row_axis] += per_unit * ((sum_c - sum_a) * (1 - u) + (sum_d - sum_b) * u)
+
+
+# Sums over channels are vectorised only if they may be re-associated.
+@partial(kernel, fastmath=True)
+def read_backward_points(first, last, cells, points, side, v_rows, v_points):
     """Gradients of the points; a range of the B·M points."""
     resolution, channels = cells.shape[2], cells.shape[4]
     per_unit = np.float32(resolution) / side
@@ -114,26 +143,7 @@ def _read_backward_points(first, last, cells, points, side, v_rows, v_points):
         batch, number = index // points.shape[1], index % points.shape[1]
         point, v_point, v_row = points[batch, number], v_points[batch, number], v_rows[batch, number]
         v_point[:] = v_row[3 * channels :]
-        x, y, z = locate_axes(point, side, resolution)
+        places = locate_axes(point, side, resolution)
         for plane in range(3):
-            column_axis, row_axis = (1 if plane == 2 else 0), (1 if plane == 1 else 2)
-            left, right, u, inside_u = y if plane == 2 else x
-            top, bottom, v, inside_v = y if plane == 1 else z
-            a, b = cells[batch, plane, top, left], cells[batch, plane, top, right]
-            c, d = cells[batch, plane, bottom, left], cells[batch, plane, bottom, right]
-            part = v_row[plane * channels : (plane + 1) * channels]
-            sum_a = sum_b = sum_c = sum_d = np.float32(0.0)
-            for channel in range(channels):
-                value = part[channel]
-                sum_a += value * a[channel]
-                sum_b += value * b[channel]
-                sum_c += value * c[channel]
-                sum_d += value * d[channel]
-            if inside_u:
-                v_point[column_axis] += per_unit * ((sum_b - sum_a) * (1 - v) + (sum_d - sum_c) * v)
-            if inside_v:
-                v_point[row_axis] += per_unit * ((sum_c - sum_a) * (1 - u) + (sum_d - sum_b) * u)
-
-
-# Sums over channels are vectorised only if they may be re-associated.
-read_backward_points = kernel(_read_backward_points, fastmath=True)
+            v_features = v_row[plane * channels : (plane + 1) * channels]
+            add_gradient(plane, cells[batch, plane], places, per_unit, v_features, v_point)

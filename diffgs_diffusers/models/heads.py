@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from ..functional.folded_lookup import FoldedLookup, can_fold
 from ..functional.linear import linear
 from ..functional.plane_lookup import plane_features
 from ..functional.spherical_harmonics import SH_C0, num_sh_bases
@@ -55,8 +57,11 @@ class FunctionHead(nn.Module):
         self.proj_out = nn.Linear(widths[-1], out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        hidden = features.to(self.proj_out.weight.dtype)
-        for layer in self.hidden_layers:
+        return self.after(0, features.to(self.proj_out.weight.dtype))
+
+    def after(self, num_layers: int, hidden: Tensor) -> Tensor:
+        """Raw values from what the first ``num_layers`` layers made."""
+        for layer in self.hidden_layers[num_layers:]:
             assert isinstance(layer, nn.Linear)
             hidden = linear(hidden, layer, self.activation)
         return linear(hidden, self.proj_out).float()
@@ -93,6 +98,13 @@ class FunctionHeads(nn.Module, ABC):
     def probability(self, planes: Tensor, query_points: Tensor) -> Tensor:
         """GauPF [B, M], unbounded."""
         return self.read_probability(self.features(planes, query_points))
+
+    def probability_of(self, planes: Tensor) -> Callable[[Tensor], Tensor]:
+        """GauPF [M] of one object's planes [3, C, R, R] as a function of points [M, 3] alone.
+
+        For many questions: what planes and weights decide is worked out once. They must not change afterwards.
+        """
+        return lambda points: self.probability(planes[None], points[None])[0]
 
     def attributes(self, planes: Tensor, query_points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """GauCF and GauTF: sh [B, M, K, 3], scales [B, M, 3], quats [B, M, 4], opacities [B, M]."""
@@ -142,6 +154,17 @@ class GaussianFunctionHeads(FunctionHeads):
 
     def read_probability(self, features: Tensor) -> Tensor:
         return self.gaupf(features)[..., 0]
+
+    def probability_of(self, planes: Tensor) -> Callable[[Tensor], Tensor]:
+        """As of any heads; on the CPU, with weights that follow no gradient, the first layer is folded."""
+        if not self.gaupf.hidden_layers:
+            return super().probability_of(planes)
+        first = self.gaupf.hidden_layers[0]
+        assert isinstance(first, nn.Linear)
+        if not can_fold(planes, first.weight):
+            return super().probability_of(planes)
+        lookup = FoldedLookup(planes, first.weight, first.bias, self.padding, self.gaupf.activation)
+        return lambda points: self.gaupf.after(1, lookup(points))[:, 0]
 
     def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         sh = self.gaucf(features).unflatten(-1, (-1, 3)) / (2 * SH_C0)

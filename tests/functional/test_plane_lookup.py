@@ -7,6 +7,7 @@ import torch
 
 from diffgs_diffusers.functional.plane_lookup import plane_features
 from diffgs_diffusers.functional.triplane import sample_planes
+from tests.factories import planes_and_points
 
 PADDING = 0.1
 
@@ -17,12 +18,9 @@ def reference(planes: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 
 def problem(resolution: int, channels: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
-    """Planes, points in and beyond their box but not on the edge of a cell, and a gradient to send back."""
-    generator = torch.Generator().manual_seed(resolution * channels)
-    planes = torch.randn(2, 3, channels, resolution, resolution, generator=generator)
-    cells = torch.randint(-1, resolution + 1, (2, 500, 3), generator=generator)
-    inside = cells + 0.5 + 0.05 + 0.9 * torch.rand(2, 500, 3, generator=generator)
-    points = (inside / resolution - 0.5) * (1 + PADDING)
+    """Two objects' planes, points, and a gradient to send back."""
+    planes, points = planes_and_points(2, resolution, channels, PADDING)
+    generator = torch.Generator().manual_seed(0)
     return planes.to(dtype), points, torch.randn(2, 500, 3 * channels + 3, generator=generator).to(dtype)
 
 

@@ -109,6 +109,25 @@ def test_one_lookup_for_both_kinds_of_points_gives_what_two_give():
     torch.testing.assert_close(joint.sh, vae.query(planes, centers).sh)
 
 
+@pytest.mark.parametrize("is_constant", [True, False])
+@pytest.mark.parametrize("head_layers", [0, 1, 2])
+def test_probability_of_one_object_is_that_of_its_planes(head_layers, is_constant):
+    heads = tiny_vae(head_layers=head_layers).heads.requires_grad_(not is_constant)
+    planes = torch.randn(3, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+    points = (torch.rand(50, 3, generator=torch.Generator().manual_seed(1)) - 0.5).requires_grad_()
+    function = heads.probability_of(planes)
+    expected, found = heads.probability(planes[None], points[None])[0], function(points)
+    torch.testing.assert_close(found, expected)
+    for_points = [torch.autograd.grad(values.sum(), points, retain_graph=True)[0] for values in (expected, found)]
+    torch.testing.assert_close(for_points[1], for_points[0])
+    if not is_constant:  # whoever asks weights that learn must not lose their gradient
+        found.sum().backward()
+        assert all(weight.grad is not None for weight in heads.gaupf.parameters())
+    planes.zero_()
+    is_folded = is_constant and head_layers > 0
+    assert torch.equal(function(points), found) is is_folded, "only folded planes are copies"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from ...functional.linear import linear
+from ...functional.folded_lookup import FoldedLookup, can_fold
+from ...functional.linear import linear, pack_weights
 from ..heads import FunctionHeads
-from .planes import summed_features
+from .planes import read_padding, summed_features
 
 SH_BASES = 16
 _LAYERS_PER_BLOCK = 4
@@ -42,6 +44,44 @@ class OriginalHead(nn.Module):
             assert isinstance(layer, nn.Linear)
             hidden = linear(hidden, layer, self.activation)
         return hidden
+
+    def of_planes(self, planes: Tensor, padding: float) -> Callable[[Tensor], Tensor]:
+        """[M, width] of one object's planes [3, C, R, R] as a function of points [M, 3].
+
+        The planes go through both layers that see the input, in place of every point's features. Weights follow no
+        gradient; the activation is "relu".
+        """
+        first, joined = self.layers[0], self.layers[_LAYERS_PER_BLOCK]
+        assert isinstance(first, nn.Linear) and isinstance(joined, nn.Linear)
+        reach = read_padding(planes.shape[-1], padding)
+        seen = FoldedLookup(planes, _for_each_plane(first.weight), first.bias, reach, self.activation)
+        if not self.has_skip:
+            return lambda points: self._after(1, seen(points))
+        inputs, inner = joined.weight.split([first.in_features, first.out_features], dim=1)
+        seen_again = FoldedLookup(planes, _for_each_plane(inputs), joined.bias, reach)
+        of_hidden = nn.Linear(inner.shape[1], len(inner), bias=False, device="meta")
+        of_hidden.weight = nn.Parameter(inner.contiguous(), requires_grad=False)
+        pack_weights(of_hidden)
+
+        def values(points: Tensor) -> Tensor:
+            hidden = self._after(1, seen(points), _LAYERS_PER_BLOCK)
+            hidden = (linear(hidden, of_hidden) + seen_again(points)).relu_()
+            return self._after(_LAYERS_PER_BLOCK + 1, hidden)
+
+        return values
+
+    def _after(self, first: int, hidden: Tensor, last: int | None = None) -> Tensor:
+        """Through the layers from ``first`` up to ``last``, none of which sees the input."""
+        for layer in self.layers[first:last]:
+            assert isinstance(layer, nn.Linear)
+            hidden = linear(hidden, layer, self.activation)
+        return hidden
+
+
+def _for_each_plane(weight: Tensor) -> Tensor:
+    """Columns for coordinates and summed features, as others order them: for each plane's, then coordinates."""
+    own, summed = weight.split([3, weight.shape[1] - 3], dim=1)
+    return torch.cat([summed, summed, summed, own], dim=1)
 
 
 class OriginalFunctionHeads(FunctionHeads):
@@ -103,8 +143,19 @@ class OriginalFunctionHeads(FunctionHeads):
         return torch.cat([query_points.to(summed.dtype), summed], dim=-1)
 
     def read_probability(self, features: Tensor) -> Tensor:
-        values = linear(self.gaupf(features), self.gaupf_out)[..., 0].float()
+        return self._height(self.gaupf(features))
+
+    def _height(self, hidden: Tensor) -> Tensor:
+        """GauPF from the last hidden layer."""
+        values = linear(hidden, self.gaupf_out)[..., 0].float()
         return (values.tanh() if self.has_tanh else values).abs()
+
+    def probability_of(self, planes: Tensor) -> Callable[[Tensor], Tensor]:
+        """As of any heads; folded as in ours. Points beyond the box read its border, and not 1e-5 inside of it."""
+        if not can_fold(planes, self.gaupf_out.weight):
+            return super().probability_of(planes)
+        hidden = self.gaupf.of_planes(planes, self.padding)
+        return lambda points: self._height(hidden(points))
 
     def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         colors = linear(self.gaucf(features), self.gaucf_out).float()

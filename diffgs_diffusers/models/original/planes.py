@@ -53,6 +53,14 @@ def scatter_max(features: Tensor, indices: Tensor, num_cells: int) -> Tensor:
     return cells.scatter_reduce(2, indices[..., None].expand_as(values), values, "amax", include_self=False)
 
 
+def read_padding(resolution: int, padding: float) -> float:
+    """The padding with which others read what the original reads.
+
+    It reads between the corners of cells: as if planes whose cells' centres lie there reached a little farther.
+    """
+    return (1 + padding + _MARGIN) * resolution / (resolution - 1) - 1
+
+
 def summed_features(planes: Tensor, points: Tensor, padding: float) -> Tensor:
     """The sum over the planes of their bilinear features at points.
 
@@ -64,8 +72,7 @@ def summed_features(planes: Tensor, points: Tensor, padding: float) -> Tensor:
     Returns:
         [B, M, C] in the dtype of the planes.
     """
-    # It reads between the corners of cells: as if planes whose cells' centres lie there reached a little farther.
-    resolution, side = planes.shape[-1], 1 + padding + _MARGIN
+    side = 1 + padding + _MARGIN
     inside = torch.where(points >= side / 2, (0.5 - _MARGIN) * side, points)
-    rows = plane_features(planes, inside, side * resolution / (resolution - 1) - 1)
+    rows = plane_features(planes, inside, read_padding(planes.shape[-1], padding))
     return rows[..., :-3].unflatten(-1, (3, -1)).sum(dim=-2)
