@@ -20,7 +20,7 @@ from .functional.threads import map_parts
 from .gaussians import GaussianSplats
 from .models.base_vae import BaseGaussianVAE
 from .surface_points import EmptySurfaceError as EmptySurfaceError
-from .surface_points import SurfaceSearch, points_at_once
+from .surface_points import points_at_once, surface_points
 
 TRANSLUCENT = 0.5  # opacity below which what the functions describe lets light through
 
@@ -60,12 +60,12 @@ def extract_gaussians(
     config = config or ExtractionConfig()
     generator = generator or torch.Generator().manual_seed(0)
     # A copy in any case: tensors of inference mode cannot take part in a gradient.
-    planes = cell_by_cell(planes)[None]
-    means = SurfaceSearch(vae, planes, config).points(num_gaussians, generator)
+    planes = cell_by_cell(planes)
+    means = surface_points(vae, planes, num_gaussians, generator, config)
     spacing = even_spacing(means)
     units = config.relative_scale * vae.heads.scale_units(spacing)
-    splats = gaussians_at(vae, planes[0], means, config.chunk_size, units)
-    shared = share_crowded(vae, planes[0], splats, spacing, config.finest_spacing, config.chunk_size)
+    splats = gaussians_at(vae, planes, means, config.chunk_size, units)
+    shared = share_crowded(vae, planes, splats, spacing, config.finest_spacing, config.chunk_size)
     return keep_glass(shared, splats.opacities)
 
 

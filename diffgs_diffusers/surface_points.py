@@ -33,45 +33,45 @@ class EmptySurfaceError(ValueError):
     """GauPF reaches the surface threshold nowhere: there is nothing to extract."""
 
 
-class SurfaceSearch:
-    """The search for one object's surface.
+def surface_points(
+    vae: BaseGaussianVAE, planes: Tensor, num_points: int, generator: torch.Generator, config: ExtractionConfig
+) -> Tensor:
+    """[num_points, 3] on the surface, in progressive order: every prefix is evenly spread, too.
 
     Args:
         vae: whose heads read the planes.
-        planes: [1, 3, C, R, R] feature planes of the object, in which gradients may be followed.
+        planes: [3, C, R, R] feature planes of one object, in which gradients may be followed.
+        num_points: N ≥ 1.
+        generator: draws the candidates.
         config: the search's settings.
+
+    Raises:
+        EmptySurfaceError: if no point of the box has a probability above the threshold.
     """
+    wanted = max(math.ceil(num_points * config.oversampling), config.min_candidates)
+    points = SurfaceSearch(vae, planes, config).candidates(wanted, generator)
+    if len(points) == 0:
+        raise EmptySurfaceError(
+            f"The probability stays below {config.threshold} everywhere: these planes describe no surface."
+        )
+    while len(points) < num_points:  # a surface of a few points: fill up around them
+        jitter = torch.randn(points.shape, generator=generator, device=generator.device).to(points) * 1e-3
+        points = torch.cat([points, points + jitter])
+    chosen = progressive_poisson_disk(points.cpu().numpy(), num_points)
+    points = points[torch.from_numpy(chosen).to(points.device)]
+    if config.precision == "float32":
+        return points
+    exact = SurfaceSearch(vae, planes, replace(config, precision="float32"))
+    return exact.in_chunks(lambda part: exact.step(part)[0], points)
+
+
+class SurfaceSearch:
+    """The search for one object's surface in one precision; arguments as of :func:`surface_points`."""
 
     def __init__(self, vae: BaseGaussianVAE, planes: Tensor, config: ExtractionConfig) -> None:
-        self.vae, self.planes, self.config = vae, planes, config
-        self.values = constant_heads(vae.heads, config.precision).probability_of(planes[0])
+        self.vae, self.config, self.device = vae, config, planes.device
+        self.values = constant_heads(vae.heads, config.precision).probability_of(planes)
         self.chunk_size = points_at_once(vae.heads, config.chunk_size)
-
-    def points(self, num_points: int, generator: torch.Generator) -> Tensor:
-        """[num_points, 3] on the surface, in progressive order: every prefix is evenly spread, too.
-
-        Args:
-            num_points: N ≥ 1.
-            generator: draws the candidates.
-
-        Raises:
-            EmptySurfaceError: if no point of the box has a probability above the threshold.
-        """
-        wanted = max(math.ceil(num_points * self.config.oversampling), self.config.min_candidates)
-        points = self.candidates(self.cells(), wanted, generator)
-        if len(points) == 0:
-            raise EmptySurfaceError(
-                f"The probability stays below {self.config.threshold} everywhere: these planes describe no surface."
-            )
-        while len(points) < num_points:  # a surface of a few points: fill up around them
-            jitter = torch.randn(points.shape, generator=generator, device=generator.device).to(points) * 1e-3
-            points = torch.cat([points, points + jitter])
-        chosen = progressive_poisson_disk(points.cpu().numpy(), num_points)
-        points = points[torch.from_numpy(chosen).to(points.device)]
-        if self.is_fast:
-            exact = SurfaceSearch(self.vae, self.planes, replace(self.config, precision="float32"))
-            return exact.in_chunks(lambda part: exact.step(part)[0], points)
-        return points
 
     @property
     def is_fast(self) -> bool:
@@ -87,15 +87,16 @@ class SurfaceSearch:
             depth=self.config.octree_depth,
             threshold=self.config.threshold,
             slope=1 / self.vae.config.truncation,
-            device=self.planes.device,
+            device=self.device,
         )
 
-    def candidates(self, cells: Cells, wanted: int, generator: torch.Generator) -> Tensor:
+    def candidates(self, wanted: int, generator: torch.Generator) -> Tensor:
         """[M, 3] points on the surface, scattered at random; M = ``wanted`` unless hardly any point arrives."""
-        found = self.planes.new_empty(wanted, 3, dtype=torch.float32)
+        cells = self.cells()
+        found = torch.empty(wanted, 3, device=self.device)
         count = tried = 0
         while count < wanted and tried < _MOST_TRIES * wanted and len(cells.centers):
-            points, drawn = _random_points(cells, _DRAW, generator)
+            points, drawn = random_points(cells, _DRAW, generator)
             moved = self.in_chunks(self.approached if self.is_fast else self.moved_uphill, points)[drawn]
             arrived = moved[moved[:, 3] >= self.config.threshold, :3][: wanted - count]
             found[count : count + len(arrived)] = arrived
@@ -177,7 +178,7 @@ def constant_heads(heads: FunctionHeads, precision: Precision) -> FunctionHeads:
     return copied
 
 
-def _random_points(cells: Cells, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def random_points(cells: Cells, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """[count, 3] uniform over the volume of the cells, one cell after another; and the order they were drawn in.
 
     What one point reads of the planes is still in the cache when its neighbour comes.

@@ -1,7 +1,7 @@
 """The function heads: queries per second, and how near matrix products of that precision come to the peak.
 
-They are asked as extraction asks them: in parts that stay in the cache, each thread its own. Extraction folds the first
-layer of GauPF into the planes; it is counted with the products that it has unfolded: what an answer is worth.
+They are asked as extraction asks them: cell by cell, in parts that stay in the cache, each thread its own. It folds
+GauPF's first layer into the planes: that is counted with the products that it has unfolded, as answers count.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffgs_diffusers.functional.octree import Cells, surface_cells
 from diffgs_diffusers.functional.plane_lookup import cell_by_cell
 from diffgs_diffusers.functional.threads import map_parts
-from diffgs_diffusers.surface_points import constant_heads, points_at_once
+from diffgs_diffusers.surface_points import constant_heads, points_at_once, random_points
 
 from ..flops import count_flops, square_gemm
 from ..machine import measured_peak
@@ -51,8 +52,7 @@ def constant(functions: Functions, precision: Any) -> Functions:
 
 
 def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settings: Settings) -> Iterator[Row]:
-    side = (1 + functions.vae.config.padding) / 2
-    points = (torch.rand(PARTS * part, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1) * side
+    points, _ = random_points(_all_cells(functions), PARTS * part, torch.Generator().manual_seed(0))
     product, operations = square_gemm(settings.pick((2048,), (64,))[0], dtype)
     asked = _asked(functions, points.split(part), dtype)
     flops = {who: PARTS * count_flops(partial(function, inputs[0])) for who, (function, inputs) in asked.items()}
@@ -70,6 +70,18 @@ def _case(case: str, functions: Functions, part: int, dtype: torch.dtype, settin
             rate = _rate(samples[who], flops[who] / 1e9)
             figures |= {"GFLOP/s": rate, "of the peak": f"{rate / peak:.0%}"}
         yield make_row("heads", case, who, samples[who], figures=figures)
+
+
+def _all_cells(functions: Functions) -> Cells:
+    """The box's cells, all of them, in the order in which an octree finds them."""
+    return surface_cells(
+        lambda centers: torch.ones(len(centers)),
+        half_side=(1 + functions.vae.config.padding) / 2,
+        start_resolution=16,
+        depth=1,
+        threshold=0.0,
+        slope=0.0,
+    )
 
 
 def _asked(
