@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .extraction_settings import ExtractionConfig, Precision
 from .functional.linear import pack_weights
@@ -62,7 +62,9 @@ def surface_points(
     if config.precision == "float32":
         return points
     exact = SurfaceSearch(vae, planes, replace(config, precision="float32"))
-    return exact.in_chunks(lambda part: exact.step(part)[0], points)
+    # Draw by draw, as results of many chunks that wait to be joined scatter the threads' memory.
+    moved = [exact.in_chunks(lambda part: exact.step(part)[0], some) for some in points.split(_DRAW)]
+    return torch.cat(moved)
 
 
 class SurfaceSearch:
@@ -111,14 +113,14 @@ class SurfaceSearch:
         is seldom quite 1: the next one starts again from the best position with half the length.
         """
         values, gradients = self.values_and_gradients(points)
-        directions = torch.nn.functional.normalize(gradients, dim=-1)
+        directions = nn.functional.normalize(gradients, dim=-1)
         share = torch.full_like(values, 0.9)  # of the distance that is gone in a step
         for remaining in reversed(range(self.config.refinement_steps)):
             length = share * (1 - values).clamp(min=0) * self.vae.config.truncation
             tried = points + directions * length[:, None]
             if remaining:
                 found, gradients = self.values_and_gradients(tried)
-                onward = torch.nn.functional.normalize(gradients, dim=-1)
+                onward = nn.functional.normalize(gradients, dim=-1)
             else:  # nobody goes on from the last one, and a gradient costs more than a value
                 found, onward = self.values(tried), directions
             better = found > values
@@ -143,7 +145,7 @@ class SurfaceSearch:
         values, gradients = self.values_and_gradients(points)
         slope = gradients.norm(dim=-1) * self.vae.config.truncation
         length = (1 - values).clamp(min=0) * self.vae.config.truncation * slope / slope.clamp(min=_STEEP).square()
-        return points + torch.nn.functional.normalize(gradients, dim=-1) * length[:, None], values
+        return points + nn.functional.normalize(gradients, dim=-1) * length[:, None], values
 
     def values_and_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """GauPF [M] at points [M, 3], and its gradients [M, 3]."""
@@ -162,16 +164,18 @@ class SurfaceSearch:
 
 def points_at_once(heads: FunctionHeads, chunk_size: int | None = None) -> int:
     """How many points to ask the heads about at once, where ``chunk_size`` does not say it."""
-    widths = (layer.out_features for layer in heads.modules() if isinstance(layer, torch.nn.Linear))
+    widths = (layer.out_features for layer in heads.modules() if isinstance(layer, nn.Linear))
     return chunk_size or max(_LEAST_CHUNK, _LAYER // max(widths, default=_LAYER))
 
 
 def constant_heads(heads: FunctionHeads, precision: Precision) -> FunctionHeads:
     """A copy in this precision whose weights follow no gradient: points alone do, which takes half the products.
 
-    They are never to be changed: on the CPU they are laid out for its products once.
+    They are never to be changed, nor are those copied: they share memory, and on the CPU they are laid out for its
+    products once.
     """
-    copied = copy.deepcopy(heads).requires_grad_(False)
+    shared = {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in heads.parameters()}
+    copied = copy.deepcopy(heads, shared)
     if precision == "bfloat16":
         copied = copied.to(torch.bfloat16)
     pack_weights(copied)

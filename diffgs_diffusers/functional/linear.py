@@ -7,7 +7,7 @@ not. What torch calls `mkldnn` is oneDNN, which has the activation, too, while a
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 _PLAIN = {"none": nn.Identity(), "relu": nn.ReLU(inplace=True), "swish": nn.SiLU()}
 _WITH_GRADIENT = ("none", "relu")  # whose derivative can be read off their values
 _ROWS = 4096  # inputs that weights are laid out for; others are served as well
-# Beside the weights and not in them: a copy of a module cannot take oneDNN's layout along.
+# By weight, what is laid out by way. Not within weights: a copy of a module cannot take oneDNN's layout along.
 _packed_weights: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
@@ -48,7 +48,7 @@ def linear(inputs: Tensor, layer: nn.Linear, activation: str = "none") -> Tensor
 
 
 def pack_weights(module: nn.Module) -> None:
-    """Lays out the weights of linear layers as oneDNN reads them, which it otherwise does in every call.
+    """Has the weights of linear layers laid out as oneDNN reads them when they are first read, not in every call.
 
     Args:
         module: on the CPU; whose weights are never changed again, as nobody would lay them out anew. Others than
@@ -56,13 +56,9 @@ def pack_weights(module: nn.Module) -> None:
     """
     if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return
-    with torch.no_grad():
-        for layer in module.modules():
-            if isinstance(layer, nn.Linear) and _can_multiply(layer.weight):
-                sides = (layer.weight, layer.weight.t().contiguous())
-                _packed_weights[layer.weight] = [
-                    torch.ops.mkldnn._reorder_linear_weight(side, _ROWS) for side in sides
-                ]
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear) and _can_multiply(layer.weight):
+            _packed_weights[layer.weight] = {}
 
 
 def _is_constant(inputs: Tensor, weight: Tensor, activation: str) -> bool:
@@ -96,14 +92,25 @@ def _has_bfloat16() -> bool:
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    packed = _packed_weights.get(weight)
-    return _asked(inputs, weight if packed is None else packed[0], bias, activation)
+    return _asked(inputs, _laid_out(weight, "forward"), bias, activation)
 
 
 def _product_back(v_values: Tensor, weight: Tensor) -> Tensor:
     """The gradient of the inputs from that of the values."""
+    return _asked(v_values, _laid_out(weight, "back"), None, "none")
+
+
+@torch.no_grad()
+def _laid_out(weight: Tensor, way: Literal["forward", "back"]) -> Tensor:
+    """The weight as a product of this way reads it, kept if it is packed."""
     packed = _packed_weights.get(weight)
-    return _asked(v_values, weight.t().contiguous() if packed is None else packed[1], None, "none")
+    if packed is not None and way in packed:
+        return packed[way]
+    turned = weight if way == "forward" else weight.t().contiguous()
+    if packed is None:
+        return turned
+    packed[way] = torch.ops.mkldnn._reorder_linear_weight(turned, _ROWS)
+    return packed[way]
 
 
 def _asked(inputs: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
