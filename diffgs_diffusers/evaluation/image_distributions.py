@@ -103,7 +103,9 @@ def streamed_image_distance(
         for batch in _batches(group):
             for metric in (frechet, kernel):
                 metric.update(batch.movedim(-1, 1), real=real)
-    kid, kid_std = kernel.compute()
+    with torch.random.fork_rng(devices=[]):  # the same subsets whenever it is asked
+        torch.manual_seed(0)
+        kid, kid_std = kernel.compute()
     return ImageDistance(float(frechet.compute()), float(kid), float(kid_std), *counts)
 
 
