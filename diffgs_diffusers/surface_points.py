@@ -174,12 +174,18 @@ def constant_heads(heads: FunctionHeads, precision: Precision) -> FunctionHeads:
     They are never to be changed, nor are those copied: they share memory, and on the CPU they are laid out for its
     products once.
     """
-    shared = {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in heads.parameters()}
-    copied = copy.deepcopy(heads, shared)
+    copied = copy.deepcopy(heads, {id(weight): _constant(weight) for weight in heads.parameters()})
     if precision == "bfloat16":
         copied = copied.to(torch.bfloat16)
     pack_weights(copied)
     return copied
+
+
+def _constant(weight: Tensor) -> nn.Parameter:
+    """The same values in the same memory, without a gradient."""
+    weight = weight.detach()
+    # What was loaded in inference mode cannot take part in a gradient, not even in that of others.
+    return nn.Parameter(weight.clone() if weight.is_inference() else weight, requires_grad=False)
 
 
 def random_points(cells: Cells, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from diffgs_diffusers.extraction_settings import EXTRACTIONS, ExtractionConfig
 from diffgs_diffusers.functional.linear import linear
 from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.models.heads import FunctionHeads
+from diffgs_diffusers.surface_points import constant_heads
 from tests.factories import sphere_splats
 from tests.tiny_models import tiny_vae, vae_with_surface
 
@@ -77,6 +78,34 @@ def test_inference_mode(sphere_vae):
     with torch.inference_mode():
         found = extract_gaussians(sphere_vae, torch.zeros(3, 8, 16, 16), 50)
     assert torch.equal(found.to_tensor(), expected.to_tensor())
+
+
+@pytest.mark.parametrize("name", ["even", "fast"])
+def test_weights_of_inference_mode(name):
+    """As those of a pipeline that was loaded in it; gradients of points are followed through them."""
+    vae = vae_with_surface()
+    planes = vae.decode(torch.randn(1, 4, vae.latent_length, generator=torch.Generator().manual_seed(0))).planes[0]
+    expected = extract_gaussians(vae, planes, 50, config=EXTRACTIONS[name])
+    with torch.inference_mode():
+        for module in vae.heads.modules():
+            for key, weight in module._parameters.items():
+                module._parameters[key] = torch.nn.Parameter(weight.clone(), requires_grad=False)
+    assert vae.heads.gaupf.proj_out.weight.is_inference()
+    found = extract_gaussians(vae, planes, 50, config=EXTRACTIONS[name])
+    assert torch.equal(found.to_tensor(), expected.to_tensor())
+
+
+def test_the_heads_of_a_search_leave_those_of_the_model_alone():
+    vae = vae_with_surface()
+    before = {name: value.clone() for name, value in vae.heads.state_dict().items()}
+    for precision in ("float32", "bfloat16"):
+        constant = constant_heads(vae.heads, precision)
+        assert not any(weight.requires_grad for weight in constant.parameters())
+    assert all(weight.requires_grad for weight in vae.heads.parameters())
+    after = vae.heads.state_dict()
+    assert all(
+        torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items()
+    )
 
 
 def test_evenly_spread_with_scales_that_fit_the_count(sphere_vae):
