@@ -95,6 +95,17 @@ def test_weights_of_inference_mode(name):
     assert torch.equal(found.to_tensor(), expected.to_tensor())
 
 
+@pytest.mark.parametrize("name", ["even", "fast"])
+def test_autocast(name):
+    vae = vae_with_surface()
+    planes = vae.decode(torch.randn(1, 4, vae.latent_length, generator=torch.Generator().manual_seed(0))).planes[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        splats = extract_gaussians(vae, planes, 500, config=EXTRACTIONS[name]).validate()
+    with torch.no_grad():
+        heights = vae.heads.probability(planes[None], splats.means[None])[0]
+    assert heights.median() > EXTRACTIONS[name].threshold
+
+
 def test_the_heads_of_a_search_leave_those_of_the_model_alone():
     vae = vae_with_surface()
     before = {name: value.clone() for name, value in vae.heads.state_dict().items()}

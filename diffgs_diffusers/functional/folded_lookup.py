@@ -39,12 +39,12 @@ class FoldedLookup:
     ) -> None:
         channels, resolution = planes.shape[1:3]
         self.dtype, self.side, self.is_bent = weight.dtype, np.float32(1 + padding), activation == "relu"
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
             weight = weight.float()
             cells = planes.float().movedim(1, -1).reshape(3, -1, channels)
             shares = weight[:, :-3].unflatten(1, (3, channels)).permute(1, 2, 0)
             self.cells = torch.bmm(cells, shares).unflatten(1, (resolution, resolution)).contiguous()
-            self.own = weight[:, -3:].t().contiguous()
+            self.own = weight[:, -3:].t().clone(memory_format=torch.contiguous_format)
             self.bias = weight.new_zeros(len(weight)) if bias is None else bias.float().clone()
 
     def __call__(self, points: Tensor) -> Tensor:

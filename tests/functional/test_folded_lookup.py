@@ -88,14 +88,22 @@ def test_threads_change_no_bit():
         assert torch.equal(one, four)
 
 
-def test_planes_and_layer_are_copied():
-    planes, points, layer = problem(8, 5)
+@pytest.mark.parametrize("width", [1, 24])
+def test_planes_and_layer_are_copied(width: int):
+    planes, points, layer = problem(8, 5, width)
     lookup = folded(planes, layer)
     before = lookup(points).clone()
     planes.zero_()
     for parameter in layer.parameters():
         parameter.zero_()
     assert torch.equal(lookup(points), before) and before.any()
+
+
+def test_autocast_leaves_the_folding_alone():
+    planes, points, layer = problem(8, 5)
+    expected = folded(planes, layer)(points)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(folded(planes, layer)(points), expected)
 
 
 def test_no_point_is_no_error():
