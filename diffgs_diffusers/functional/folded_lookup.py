@@ -32,11 +32,16 @@ class FoldedLookup:
         bias: [H] of the layer, if it has one.
         padding: how far the planes reach beyond the unit box, as a fraction of its side.
         activation: "none" or "relu".
+
+    Raises:
+        ValueError: for another activation.
     """
 
     def __init__(
         self, planes: Tensor, weight: Tensor, bias: Tensor | None, padding: float, activation: str = "none"
     ) -> None:
+        if activation not in ("none", "relu"):
+            raise ValueError(f"`activation` must be 'none' or 'relu', got {activation!r}.")
         channels, resolution = planes.shape[1:3]
         self.dtype, self.side, self.is_bent = weight.dtype, np.float32(1 + padding), activation == "relu"
         with torch.no_grad(), torch.autocast("cpu", enabled=False):

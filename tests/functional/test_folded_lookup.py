@@ -106,6 +106,12 @@ def test_autocast_leaves_the_folding_alone():
         assert torch.equal(folded(planes, layer)(points), expected)
 
 
+def test_an_activation_without_a_kernel_is_refused():
+    planes, _, layer = problem(8, 5)
+    with pytest.raises(ValueError, match="`activation` must be 'none' or 'relu', got 'swish'"):
+        folded(planes, layer, "swish")
+
+
 def test_no_point_is_no_error():
     planes, points, layer = problem(8, 5)
     assert folded(planes, layer)(points[:0]).shape == (0, 24)
