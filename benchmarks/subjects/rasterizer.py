@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -18,6 +19,7 @@ from ..baselines.torch_rasterizer import (
     rasterize_tiles,
     tile_bytes,
 )
+from ..neighbour import Neighbour
 from ..scenes import sphere_scene
 from ..settings import Settings, available_cores
 from ..statistics import paired_ratio
@@ -28,20 +30,23 @@ COUNTS = (1_000, 4_000, 32_000, 200_000)
 SIZES = (128, 256, 512, 1024)
 MOST_BYTES = 2_000_000_000
 DENSE, TILES = "torch, dense", "torch, tile by tile"
-Competitors = dict[tuple[str, int], Callable[[], None]]
+BESIDE = "ours, beside a process that does the same"
 
 
 def run(settings: Settings) -> Iterator[Row]:
     """Rows of every number of Gaussians, image size, direction and number of threads."""
     threads = settings.pick([count for count in (1, 2) if count <= available_cores()], (1, 2))
-    for count in settings.pick(COUNTS, (300,)):
-        for size in settings.pick(SIZES, (32,)):
-            scene = sphere_scene(count, size)
-            for backward in (False, True):
-                yield from _case(scene, backward, threads, settings)
+    with Neighbour(_drawing) if len(threads) > 1 else nullcontext() as neighbour:
+        for count in settings.pick(COUNTS, (300,)):
+            for size in settings.pick(SIZES, (32,)):
+                scene = sphere_scene(count, size)
+                for backward in (False, True):
+                    yield from _case(scene, backward, threads, settings, neighbour)
 
 
-def _case(scene: TorchScene, backward: bool, threads: Sequence[int], settings: Settings) -> Iterator[Row]:
+def _case(
+    scene: TorchScene, backward: bool, threads: Sequence[int], settings: Settings, neighbour: Neighbour | None
+) -> Iterator[Row]:
     direction = "forward and backward" if backward else "forward"
     case = f"{len(scene.means):,} Gaussians, {scene.width}², {direction}"
     needed = {
@@ -50,28 +55,38 @@ def _case(scene: TorchScene, backward: bool, threads: Sequence[int], settings: S
     }
     rasterizers: dict[str, Rasterizer] = {OURS: rasterize_ours, DENSE: rasterize_dense, TILES: rasterize_tiles}
     run_one = _forward_and_backward if backward else _forward
-    competitors = {
+    competitors: dict[str, Callable[[], Sample | None]] = {
         f"{who} {count}": partial(_on_threads, count, run_one, rasterize, scene)
         for who, rasterize in rasterizers.items()
         if needed.get(who, 0) <= MOST_BYTES
         for count in threads
     }
+    if neighbour:
+        ours = competitors[f"{OURS} 1"]
+        competitors[BESIDE] = partial(neighbour.beside, ours, len(scene.means), scene.width, backward)
     samples = alternate(competitors, **settings.timing)
     for count in threads:
-        ours = samples[f"{OURS} {count}"]
+        mine = samples[f"{OURS} {count}"]
         name = f"{case}, {count} thread{'s' if count > 1 else ''}"
         for who in rasterizers:
             own = samples.get(f"{who} {count}")
             if own is None:
                 yield Row("rasterizer", name, who, note=f"left out: would need {needed[who] / 1e9:.1f} GB")
             else:
-                figures = _speed_up(samples[f"{who} {threads[0]}"], own) if count > threads[0] else {}
-                yield make_row("rasterizer", name, who, own, ours=None if who == OURS else ours, figures=figures)
+                alone = samples[f"{who} {threads[0]}"]
+                figures = {"times as fast as one thread": _ratio(alone, own)} if count > threads[0] else {}
+                if figures and who == OURS:
+                    figures["two processes"] = 2 * _ratio(alone, samples[BESIDE])
+                yield make_row("rasterizer", name, who, own, ours=None if who == OURS else mine, figures=figures)
 
 
-def _speed_up(alone: list[Sample], shared: list[Sample]) -> dict[str, float]:
-    ratio = paired_ratio([one.seconds for one in alone], [one.seconds for one in shared])
-    return {"times as fast as one thread": ratio}
+def _ratio(alone: list[Sample], shared: list[Sample]) -> float:
+    return paired_ratio([one.seconds for one in alone], [one.seconds for one in shared])
+
+
+def _drawing(count: int, size: int, backward: bool) -> Callable[[], None]:
+    """What a neighbour does: our rasteriser on the scene of `_case`."""
+    return partial(_forward_and_backward if backward else _forward, rasterize_ours, sphere_scene(count, size))
 
 
 def rasterize_ours(scene: TorchScene) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,7 +95,7 @@ def rasterize_ours(scene: TorchScene) -> tuple[torch.Tensor, torch.Tensor]:
         scene.means, scene.quats, scene.scales, scene.opacities, scene.colors,
         scene.viewmat[None], scene.K[None], scene.width, scene.height,
     )  # fmt: skip
-    return colors[0], alphas[0, ..., 0]
+    return colors.squeeze(0), alphas.squeeze((0, -1))
 
 
 def _on_threads(
@@ -96,13 +111,18 @@ def _forward(rasterize: Rasterizer, scene: TorchScene) -> None:
 
 
 def _forward_and_backward(rasterize: Rasterizer, scene: TorchScene) -> None:
-    scene = with_gradients(scene)
-    colors, alphas = rasterize(scene)
-    (colors.square().sum() + alphas.sum()).backward()
+    # The images' gradients are given: a loss is torch's work, not a rasteriser's.
+    torch.autograd.backward(rasterize(with_gradients(scene)), _image_gradients(scene.height, scene.width))
+
+
+@cache
+def _image_gradients(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(height, width, 3, generator=generator), torch.randn(height, width, generator=generator)
 
 
 def with_gradients(scene: TorchScene) -> TorchScene:
     """The scene with leaves that gather gradients in place of its Gaussians."""
     names = ("means", "quats", "scales", "opacities", "colors")
-    leaves = {name: getattr(scene, name).detach().clone().requires_grad_() for name in names}
+    leaves = {name: getattr(scene, name).detach().requires_grad_() for name in names}
     return replace(scene, **leaves)

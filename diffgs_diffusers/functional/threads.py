@@ -39,14 +39,15 @@ def split(total: int, grain: int) -> list[tuple[int, int]]:
 def run_all(function: Callable[..., None], items: Sequence[tuple[Any, ...]], *arguments: Any) -> None:
     """Call `function(*item, *arguments)` for every item, on as many threads as torch may use.
 
-    The calling thread takes part, so that few items cost little more than a loop.
+    The calling thread takes part, so that few items cost little more than a loop. It begins with the first items,
+    the others with the last: over several calls a range then stays with the core that has it in its cache.
     """
     waiting = deque(items)
 
-    def work() -> None:
+    def work(take: Callable[[], tuple[Any, ...]]) -> None:
         while True:
             try:
-                item = waiting.popleft()
+                item = take()
             except IndexError:
                 return
             function(*item, *arguments)
@@ -54,9 +55,9 @@ def run_all(function: Callable[..., None], items: Sequence[tuple[Any, ...]], *ar
     threads = min(torch.get_num_threads(), len(items))
     if threads > 1:
         _rest_openmp()
-    helpers = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
+    helpers = [_pool(threads - 1).submit(work, waiting.pop) for _ in range(threads - 1)]
     try:
-        work()
+        work(waiting.popleft)
     finally:
         # A helper that has not begun finds nothing to do; one that has may still write to the caller's arrays.
         for helper in helpers:

@@ -108,7 +108,7 @@ def _render(inputs: _Inputs, options: RasterOptions, outputs: _Outputs, needs_gr
     cameras, gaussians = outputs.radii.shape[:2]
     channels = outputs.colors.shape[3]
     tiles_x, tiles_y = _grid(options)
-    records = np.empty((cameras, gaussians, projection.COLORS + inputs.backgrounds.shape[1]), np.float64)
+    records = np.empty((cameras, gaussians, projection.COLORS + inputs.backgrounds.shape[1]), inputs.means.dtype)
     tile_boxes = np.empty((cameras, gaussians, 4), np.int32)
     parts = [(part, *ends) for part, ends in enumerate(split(gaussians, max(1, GRAIN // cameras)))]
     places = np.zeros((len(parts), cameras, tiles_x * tiles_y), np.int64)
@@ -172,24 +172,21 @@ def _add_gradients(
     tiles_x, tiles_y = _grid(options)
     starts = np.empty(cameras * gaussians + 1, np.int64)
     binning.entry_starts(state.tile_boxes, starts)
-    found = np.empty(len(state.entries), np.uint32)
     v_entries = np.empty((len(state.entries), columns), inputs.means.dtype)
-    v_records = np.empty((cameras, gaussians, columns), np.float64)
     blocks = -(-gaussians // BLOCK)
     v_viewmats, v_centres = np.empty((blocks, cameras, 3, 4)), np.zeros((blocks, cameras, 3))
 
     def blend(first: int, last: int) -> None:
-        binning.find_entries(
-            first, last, state.tile_boxes, tiles_x, state.tile_starts, state.entries, starts, found
-        )
         blending_backward.blend_backward(
-            first, last, tiles_x, tiles_y, options.width, options.height, state.tile_starts, state.entries,
-            state.records, inputs.backgrounds, state.transmittances, state.limits, v_colors, v_alphas, v_entries,
+            first, last, tiles_x, tiles_y, options.width, options.height,
+            state.tile_boxes, state.tile_starts, state.entries, state.records, inputs.backgrounds,
+            state.transmittances, state.limits, v_colors, v_alphas, starts, v_entries,
         )  # fmt: skip
 
     def project(first: int, last: int) -> None:
         ends = first * BLOCK, min(last * BLOCK, gaussians)
-        blending_backward.gather_entries(*ends, starts, found, v_entries, v_records)
+        v_records = np.empty((cameras, ends[1] - ends[0], columns), np.float64)
+        blending_backward.gather_entries(*ends, starts, v_entries, v_records)
         projection_backward.project_backward(
             first, last, BLOCK,
             inputs.means, inputs.quats, inputs.scales, inputs.opacities, inputs.viewmats, inputs.intrinsics,
@@ -207,7 +204,9 @@ def _add_gradients(
             shading.shade_direct_backward(*ends, state.tile_boxes, v_records, v.colors)
 
     run_all(blend, state.ranges)
-    run_ranges(project, blocks, max(1, GRAIN // (BLOCK * cameras)))
+    # Few enough at a time that their records stay in the cache.
+    step = max(1, GRAIN // (BLOCK * cameras))
+    run_all(project, [(first, min(first + step, blocks)) for first in range(0, blocks, step)])
     return v_viewmats, v_centres
 
 

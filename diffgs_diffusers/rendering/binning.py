@@ -171,22 +171,14 @@ def entry_starts(tile_boxes, starts):
     starts[tile_boxes.shape[0] * gaussians] = total
 
 
-@kernel
-def find_entries(first, last, tile_boxes, tiles_x, tile_starts, entries, starts, found):
-    """Where the entries of each Gaussian are: the inverse of the lists of tiles [first, last).
+@inlined
+def gradient_row(entry, camera, row, column, tile_boxes, starts):
+    """Where the gradient of an entry of a tile's list lies: by camera, Gaussian and tile of its box.
 
     Args:
+        row, column: of the tile in its image.
         starts: int64 [C*N+1] from `entry_starts`.
-        found: out, uint32 [total], places in `entries`, by camera, Gaussian and tile.
     """
-    gaussians = tile_boxes.shape[1]
-    tiles = (tile_starts.shape[0] - 1) // tile_boxes.shape[0]
-    for tile in range(first, last):
-        camera = tile // tiles
-        row = (tile - camera * tiles) // tiles_x
-        column = tile - camera * tiles - row * tiles_x
-        for place in range(tile_starts[tile], tile_starts[tile + 1]):
-            index = gaussian(entries[place])
-            box = tile_boxes[camera, index]
-            nth = (row - box[2]) * (box[1] - box[0]) + column - box[0]
-            found[starts[camera * gaussians + index] + nth] = place
+    index = gaussian(entry)
+    box = tile_boxes[camera, index]
+    return starts[camera * tile_boxes.shape[1] + index] + (row - box[2]) * (box[1] - box[0]) + column - box[0]

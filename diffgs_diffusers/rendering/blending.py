@@ -111,7 +111,7 @@ def blend_forward(
 
     Args:
         tile_starts [C*tiles+1], entries [total]: tile lists from `sort_tiles`.
-        records: float64 [C,N,COLORS+P], P colours, at least MIN_CHANNELS.
+        records: [C,N,COLORS+P] in the type of the Gaussians, P colours, at least MIN_CHANNELS.
         backgrounds: float64 [C,P].
         render_colors: out [C,H,W,D], D <= P channels are written.
         render_alphas: out [C,H,W].

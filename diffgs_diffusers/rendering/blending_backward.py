@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from ..functional.compilation import inlined, kernel
+from .binning import gradient_row
 from .blending import (
     ALPHA_CEILING,
     BATCH,
@@ -37,6 +38,7 @@ from .projection import (
     CONIC_C,
     GRADIENTS,
     OPACITY,
+    TILE,
 )
 
 # Where the values of a window start: T, S of the equation above, the place that closed the pixel, the weight of the
@@ -46,18 +48,20 @@ BEHIND, LIMIT, WEIGHT, OTHERS, LIGHT = (field * LANES for field in range(1, 6))
 
 @kernel
 def blend_backward(
-    first, last, tiles_x, tiles_y, width, height, tile_starts, entries, records, backgrounds,
-    transmittances, limits, v_render_colors, v_render_alphas, v_entries,
+    first, last, tiles_x, tiles_y, width, height, tile_boxes, tile_starts, entries, records, backgrounds,
+    transmittances, limits, v_render_colors, v_render_alphas, starts, v_entries,
 ):  # fmt: skip
     """Gradients of the tile lists' entries for tiles [first, last), walking each list back to front.
 
     Args:
         v_render_colors [C,H,W,D], v_render_alphas [C,H,W]: gradients of the images.
-        v_entries: out [total, GRADIENTS+P]; every entry has a row of its own, so tiles never share a sum.
+        starts: int64 [C*N+1] from `entry_starts`.
+        v_entries: out [total, GRADIENTS+P]; every entry has a row of its own, so tiles never share a sum, and those
+            of a Gaussian follow each other.
     """
     columns = records.shape[2]
     windows = np.zeros((WINDOWS, LIGHT + (columns - COLORS) * LANES))
-    near = np.empty((BATCH, columns))
+    near, v_near = np.empty((BATCH, columns)), np.empty((BATCH, v_entries.shape[1]))
     for tile in range(first, last):
         start, end = tile_starts[tile], tile_starts[tile + 1]
         if start == end:
@@ -80,14 +84,20 @@ def blend_backward(
                     window[LIGHT + channel * LANES + lane] = v
                     shown += v * backgrounds[camera, channel]
                 window[BEHIND + lane] = left * shown
-        v_entries[start + stop : end] = 0.0
+        row, column = y0 // TILE, x0 // TILE
+        for place in range(start + stop, end):
+            v_entries[gradient_row(entries[place], camera, row, column, tile_boxes, starts)] = 0.0
         for batch_end in range(start + stop, start, -BATCH):
             batch = max(batch_end - BATCH, start)
             copy_records(records[camera], entries, batch, batch_end, near)
             for place in range(batch_end - 1, batch - 1, -1):
                 _blend_entry_backward(
-                    near[place - batch], float(place - start), x0, y0, x1, y1, windows, v_entries[place]
+                    near[place - batch], float(place - start), x0, y0, x1, y1, windows, v_near[place - batch]
                 )
+            for place in range(batch, batch_end):
+                to = gradient_row(entries[place], camera, row, column, tile_boxes, starts)
+                for field in range(v_near.shape[1]):
+                    v_entries[to, field] = v_near[place - batch, field]
 
 
 # Sums over the lanes of a window become vector sums only where the compiler may reorder them.
@@ -160,24 +170,23 @@ def _blend_entry_backward(record, place, x0, y0, x1, y1, windows, v_entry):
 
 
 @kernel
-def gather_entries(first, last, starts, found, v_entries, v_records):
-    """Sum the entries of Gaussians [first, last) into v_records [C,N,GRADIENTS+P].
+def gather_entries(first, last, starts, v_entries, v_records):
+    """Sum the entries of Gaussians [first, last) into v_records [C,last-first,GRADIENTS+P].
 
     Args:
-        starts [C*N+1], found [total]: where each Gaussian's entries are, from `find_entries`.
+        starts: int64 [C*N+1] from `entry_starts`.
         v_entries: [total, GRADIENTS+P] from `blend_backward`.
     """
-    gaussians = v_records.shape[1]
+    gaussians = (starts.shape[0] - 1) // v_records.shape[0]
     for camera in range(v_records.shape[0]):
         for index in range(first, last):
             flat = camera * gaussians + index
-            v_record = v_records[camera, index]
+            v_record = v_records[camera, index - first]
             for column in range(v_record.shape[0]):
                 v_record[column] = 0.0
-            for nth in range(starts[flat], starts[flat + 1]):
-                v_entry = v_entries[found[nth]]
+            for entry in range(starts[flat], starts[flat + 1]):
                 for column in range(v_record.shape[0]):
-                    v_record[column] += v_entry[column]
+                    v_record[column] += v_entries[entry, column]
 
 
 @kernel

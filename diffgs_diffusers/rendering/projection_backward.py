@@ -57,7 +57,7 @@ def project_backward(
     """Gradients of the Gaussians in blocks [first, last) of `grain`, summed over the cameras.
 
     Args:
-        v_records: float64 [C,N,GRADIENTS+P] from `gather_entries`.
+        v_records: float64 [C,M,GRADIENTS+P] from `gather_entries`, of the M Gaussians of these blocks.
         depth_column: the column of v_records with the gradient of the depth, or -1.
         v_means, v_quats, v_scales, v_opacities: in and out, shaped like the inputs; added to.
         v_viewmats: out, float64 [blocks,C,3,4]; a block is summed by one thread, so the split changes nothing.
@@ -74,7 +74,7 @@ def project_backward(
                 point = combine(1.0, times_column(rows, mean), 1.0, offset)
                 quat, inverse_norm = unit_quaternion(quats, index)
                 slope_x, slope_y, w0, w1, t0, t1 = half_covariance(point, rows, quat, focal, range_x, range_y)
-                v_record = v_records[camera, index]
+                v_record = v_records[camera, index - first * grain]
                 v_a0, v_a1, v_opacity = _covariance_backward(
                     multiply(t0, scale), multiply(t1, scale), eps2d, antialiased, v_record, float(opacities[index])
                 )

@@ -84,7 +84,7 @@ def shade_harmonics(first, last, degree, means, centres, coefficients, tile_boxe
     Args:
         means [N,3], centres [C,3]: Gaussians and camera centres, world frame.
         coefficients: [1 or C,N,K,3].
-        records: out, float64 [C,N,COLORS+P], the first three colours.
+        records: out, [C,N,COLORS+P], the first three colours.
     """
     basis = np.empty(16)
     for camera in range(centres.shape[0]):
@@ -112,7 +112,7 @@ def shade_harmonics_backward(
     """Gradients of `shade_harmonics` for the Gaussians in blocks [first, last) of `grain`.
 
     Args:
-        v_records: float64 [C,N,GRADIENTS+P] from `gather_entries`.
+        v_records: float64 [C,M,GRADIENTS+P] from `gather_entries`, of the M Gaussians of these blocks.
         v_means [N,3], v_coefficients [1 or C,N,K,3]: in and out, added to.
         v_centres: out, float64 [blocks,C,3], one sum per block.
     """
@@ -132,7 +132,7 @@ def shade_harmonics_backward(
                 for channel in range(3):
                     # The clamp at zero passes no gradient below it.
                     shown = records[camera, index, COLORS + channel] > 0.0
-                    v = v_records[camera, index, GRADIENTS + channel] if shown else 0.0
+                    v = v_records[camera, index - first * grain, GRADIENTS + channel] if shown else 0.0
                     for k in range((degree + 1) * (degree + 1)):
                         target[index, k, channel] += v * basis[k]
                         along[k] += v * source[index, k, channel]
@@ -159,13 +159,13 @@ def shade_direct(first, last, source, tile_boxes, records):
 
 @kernel
 def shade_direct_backward(first, last, tile_boxes, v_records, v_source):
-    """Add the gradients v_records [C,N,GRADIENTS+P] of Gaussians [first, last) to v_source [1 or C,N,D]."""
+    """Add gradients v_records [C,last-first,GRADIENTS+P] of Gaussians [first, last) to v_source [1 or C,N,D]."""
     for camera in range(tile_boxes.shape[0]):
         target = v_source[min(camera, v_source.shape[0] - 1)]
         for index in range(first, last):
             if tile_boxes[camera, index, 1] > 0:
                 for channel in range(target.shape[1]):
-                    target[index, channel] += v_records[camera, index, GRADIENTS + channel]
+                    target[index, channel] += v_records[camera, index - first, GRADIENTS + channel]
 
 
 @kernel

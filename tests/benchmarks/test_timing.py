@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.flops import count_flops, gemm_peak, square_gemm
 from benchmarks.machine import describe_machine
+from benchmarks.neighbour import Neighbour
 from benchmarks.processes import peak_memory, run_python
 from benchmarks.settings import Settings
 from benchmarks.timing import Sample, alternate, measure, torch_threads
@@ -81,3 +82,32 @@ def test_the_machine_in_words_names_no_place():
 def test_settings_that_cannot_be(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Settings(**settings)
+
+
+def count_in_file(path):
+    """What a neighbour does: a byte more in a file, every millisecond."""
+
+    def work():
+        time.sleep(0.001)
+        with open(path, "ab") as file:
+            file.write(b".")
+
+    return work
+
+
+def test_a_neighbour_works_while_it_is_asked_to(tmp_path):
+    path = tmp_path / "work"
+    sizes: list[int] = []
+
+    def look():
+        time.sleep(0.02)
+        sizes.append(path.stat().st_size)
+
+    with Neighbour(count_in_file) as neighbour:
+        for _ in range(2):
+            sample = neighbour.beside(look, str(path))
+            assert 0.02 <= sample.seconds < 1.0, "the mean of one run"
+            assert sizes[-1] - sizes[-2] >= 5, "it works beside us"
+            rest = path.stat().st_size
+            time.sleep(0.02)
+            assert path.stat().st_size == rest, "and stops with us"
