@@ -103,6 +103,9 @@ EXTRACTIONS: dict[str, ExtractionConfig | OriginalExtractionConfig] = {
 }
 
 
+REFINEMENT_STEPS = 50  # of latents, where an object is reconstructed: more find little
+
+
 def default_extraction(refinement_steps: int) -> str:
     """The name in ``EXTRACTIONS`` of what suits latents of the encoder, refined in so many steps."""
     return "sharp" if refinement_steps else "even"

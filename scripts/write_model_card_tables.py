@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[1]
 TABLE = re.compile(r"(<!-- table: (?P<name>\w+) -->\n)(?P<rows>.*?)(<!-- end of table -->)", flags=re.DOTALL)
 
 
-def vae_table(table: Mapping[str, Any]) -> str:
-    """A row for each split and for all, a column for each number of Gaussians: PSNR / SSIM, LPIPS if measured."""
+def vae_table(table: Mapping[str, Any], entries: Sequence[str] = (*SPLITS, ALL)) -> str:
+    """A row for each entry, a column for each number of Gaussians: PSNR / SSIM, LPIPS if measured."""
     columns = list(next(iter(table.values())))
     counts = sorted((name for name in columns if name.isdigit()), key=int)
     ordered = [*(name for name in columns if not name.isdigit()), *counts]
@@ -43,7 +43,7 @@ def vae_table(table: Mapping[str, Any]) -> str:
         metrics["lpips"] = ".3f"
     rows = [
         [split, *(" / ".join(format(table[split][name][m], f) for m, f in metrics.items()) for name in ordered)]
-        for split in (*SPLITS, ALL)
+        for split in entries
     ]
     titles = [f"{int(name):,}" if name.isdigit() else name for name in ordered]
     return markdown_table([" / ".join(m.upper() for m in metrics), *titles], rows)
@@ -103,6 +103,7 @@ def generated_first(table: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
 WRITERS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "vae": ("vae", lambda results: vae_table(results["vae"])),
     "refined": ("refined", lambda results: vae_table(results["refined"])),
+    "training": ("training", lambda results: vae_table(results["training"], ("as encoded", "refined"))),
     "functions": ("functions", lambda results: functions_markdown(split_first(results["functions"]))),
     "progressive": ("progressive", lambda results: progressive_markdown(number_first(results["progressive"]))),
     "text": ("text", text_table),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from .. import __version__
-from ..extraction_settings import EXTRACTIONS
+from ..extraction_settings import EXTRACTIONS, REFINEMENT_STEPS
 from ..io import POINT_SUFFIXES, SUPPORTED_SUFFIXES
 
 MAX_IMAGE_SIZE = 8192
@@ -154,8 +154,8 @@ def _add_reconstruct(parser: argparse.ArgumentParser) -> None:
         help=f"FILE holds points, with RGB or without ({', '.join(POINT_SUFFIXES)})",
     )
     add("-o", "--output", metavar="OUT", help="default: named after FILE")
-    steps = "steps that look for better latents than the encoder's, 0 for none (default: 50)"
-    add("--refinement-steps", type=integer(0), default=50, metavar="N", help=steps)
+    steps = f"steps that look for better latents than the encoder's, 0 for none (default: {REFINEMENT_STEPS})"
+    add("--refinement-steps", type=integer(0), metavar="N", help=steps)
     add("--seed", type=integer(0), default=0, metavar="S", help="of the places of the Gaussians (default: 0)")
     _add_decoding(parser, refined=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..extraction_settings import check_count, default_extraction, find_extraction
+from ..extraction_settings import check_count, find_extraction
 from ..io import POINT_SUFFIXES, SUPPORTED_SUFFIXES, load_points
 from .conditions import read_splats
 from .generate import find_model, load_pipeline, write_object
@@ -20,8 +20,8 @@ def run_reconstruct(options: argparse.Namespace) -> None:
     """
     source = Path(options.file)
     check_input(source, POINT_SUFFIXES if options.points else SUPPORTED_SUFFIXES)
-    extraction = options.extraction or default_extraction(options.refinement_steps)
-    check_count(options.num_gaussians, find_extraction(extraction))
+    if options.extraction is not None:
+        check_count(options.num_gaussians, find_extraction(options.extraction))
     (output,) = output_paths(options.output, [f"{source.stem} reconstructed"], 1)
     check_outputs([output], [source], with_sheets=not options.no_sheet)
     model = find_model(options.model)
@@ -35,7 +35,7 @@ def run_reconstruct(options: argparse.Namespace) -> None:
         splats,
         options.num_gaussians,
         torch.Generator().manual_seed(options.seed),
-        extraction=extraction,
+        extraction=options.extraction,
         refinement_steps=options.refinement_steps,
     )
     write_object(made, output, with_sheet=not options.no_sheet)

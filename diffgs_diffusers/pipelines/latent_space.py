@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from ..extraction_settings import check_count, default_extraction, find_extraction
+from ..extraction_settings import REFINEMENT_STEPS, check_count, default_extraction, find_extraction
 from ..gaussians import GaussianSplats
 from ..models import GaussianVAE
 from . import inputs
@@ -87,7 +87,7 @@ class LatentSpaceMixin(DiffusionPipeline):
         num_gaussians: int = 50_000,
         generator: Generators = None,
         extraction: Extraction | None = None,
-        refinement_steps: int = 0,
+        refinement_steps: int | None = None,
     ) -> list[GaussianSplats]:
         """Objects encoded and decoded, without diffusion: what the VAE keeps of them, in any number of Gaussians.
 
@@ -96,14 +96,16 @@ class LatentSpaceMixin(DiffusionPipeline):
             num_gaussians: N, exact, for each object.
             generator: one, or one per object.
             extraction: as in :meth:`DiffGSPipeline.__call__`; None is "even", and "sharp" for refined latents.
-            refinement_steps: as for :meth:`encode_objects`; 50 take some seconds an object on a CPU and bring the
-                reconstruction about three decibels nearer to it.
+            refinement_steps: as for :meth:`encode_objects`. None is 50: some seconds an object on a CPU, and a
+                reconstruction about three decibels nearer to it; but 0 where the VAE cannot be refined.
 
         Raises:
             TypeError, ValueError, OSError: as for :meth:`encode_objects`.
             EmptySurfaceError: if an object has no surface.
         """
         inputs.check_count("num_gaussians", num_gaussians)
+        if refinement_steps is None:
+            refinement_steps = REFINEMENT_STEPS if isinstance(self.vae, GaussianVAE) else 0
         extraction = default_extraction(refinement_steps) if extraction is None else extraction
         check_count(num_gaussians, find_extraction(extraction))
         latents = self.encode_objects(gaussians, refinement_steps)

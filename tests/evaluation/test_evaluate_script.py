@@ -28,7 +28,7 @@ def arguments(tiny_pipeline: DiffGSPipeline, toy_dataset: Path, tmp_path: Path) 
 
 
 def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([*arguments, "--tables", "vae,refined", "--refinement_steps", "2"])
+    main([*arguments, "--tables", "vae,refined,training", "--refinement_steps", "2"])
     main([*arguments, "--tables", "novelty"])
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert set(results["vae"]) == {"train", "validation", "test", "all"}
@@ -39,6 +39,9 @@ def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: py
     assert every["psnr"] == pytest.approx(total / every["num_objects"])
     assert set(results["vae"]["test"]) == set(results["refined"]["test"]) == {"true centres", "40", "80"}
     assert results["vae"]["test"]["true centres"] != results["refined"]["test"]["true centres"]
+    assert set(results["training"]) == {"as encoded", "refined"}
+    assert results["training"]["refined"]["40"]["num_objects"] > 1, "all of them, whatever is asked of the others"
+    assert results["training"]["refined"]["40"] != results["training"]["as encoded"]["40"]
     assert len(results["novelty"]["samples"]) + results["novelty"]["num_empty"] == 4
     assert set(results["novelty"]["distances"]) == {"a sample", "a training object"}
     shapes = results["novelty"]["shapes"]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm.auto import tqdm, trange
 
 from ...data.dataset import SPLITS
+from ...gaussians import GaussianSplats
 from .. import report
 from ..function_errors import function_errors, mean_errors
 from ..perceptual import load_lpips, lpips_obstacle
 from ..progressive import progressive_scores
-from ..reconstruction import ImageScores, reconstruction_scores, summarize
+from ..reconstruction import ImageScores, PerceptualDistance, reconstruction_scores, summarize
 from .run import EvaluationRun
 
 ALL = "all"
@@ -30,21 +31,49 @@ def refined_table(run: EvaluationRun) -> dict[str, Any]:
     return {"refined": table, "lpips": lpips}
 
 
+def training_table(run: EvaluationRun) -> dict[str, Any]:
+    """Every training object, with latents as the encoder has them and refined."""
+    lpips, measured = _perceptual(run)
+    objects = run.objects("train")
+    latents = {"as encoded": 0, "refined": run.refinement_steps}
+    scores: dict[str, list[dict[str, ImageScores]]] = {name: [] for name in latents}
+    for index in trange(len(objects), desc="training"):
+        splats = objects.splats(index)
+        for name, steps in latents.items():
+            scores[name].append(_scores(run, splats, lpips, steps))
+    table = {name: summarize(entries) for name, entries in scores.items()}
+    print(report.vae_markdown(table), flush=True)
+    return {"training": table, "lpips": measured}
+
+
 def _reconstructions(run: EvaluationRun, name: str, refinement_steps: int) -> tuple[dict[str, Any], str]:
     """The table, and how LPIPS was measured or why it was not."""
-    obstacle = lpips_obstacle(run.lpips_net, run.lpips_weights)
-    if obstacle is not None:
-        print(f"LPIPS is left out: {obstacle}.", flush=True)
-    lpips = load_lpips(run.lpips_net, run.lpips_weights) if obstacle is None else None
-    vae = run.pipe.vae.float().eval()
-    options: dict[str, Any] = {"size": run.image_size, "lpips": lpips, "refinement_steps": refinement_steps}
+    lpips, measured = _perceptual(run)
     scores = {}
     for split in SPLITS:
         objects = tqdm(run.chosen(split), total=len(run.chosen_indices(split)), desc=f"{name}, {split}")
-        scores[split] = [reconstruction_scores(vae, splats, run.counts, **options) for _, splats in objects]
+        scores[split] = [_scores(run, splats, lpips, refinement_steps) for _, splats in objects]
     table = reconstruction_rows(scores)
     print(report.vae_markdown(table), flush=True)
-    return table, obstacle or f"measured with {run.lpips_net}"
+    return table, measured
+
+
+def _perceptual(run: EvaluationRun) -> tuple[PerceptualDistance | None, str]:
+    """LPIPS, if it can be had, and how it is measured or why it is not."""
+    obstacle = lpips_obstacle(run.lpips_net, run.lpips_weights)
+    if obstacle is None:
+        return load_lpips(run.lpips_net, run.lpips_weights), f"measured with {run.lpips_net}"
+    print(f"LPIPS is left out: {obstacle}.", flush=True)
+    return None, obstacle
+
+
+def _scores(
+    run: EvaluationRun, splats: GaussianSplats, lpips: PerceptualDistance | None, refinement_steps: int
+) -> dict[str, ImageScores]:
+    vae = run.pipe.vae.float().eval()
+    return reconstruction_scores(
+        vae, splats, run.counts, size=run.image_size, lpips=lpips, refinement_steps=refinement_steps
+    )
 
 
 def reconstruction_rows(scores: Mapping[str, list[dict[str, ImageScores]]]) -> dict[str, dict[str, Any]]:
