@@ -164,20 +164,21 @@ def gaussians_at(
     """
     units = vae.heads.scale_units(_spacing(means)) if units is None else units
 
-    def described(place: slice) -> list[Tensor]:
-        sh, scales, quats, opacities = vae.heads.attributes(planes[None], means[None, place])
-        values = (quats, scales * units[None, place, None], opacities, sh[..., :1, :], sh[..., 1:, :])
-        return [value[0] for value in values]
+    def told(place: slice) -> list[Tensor]:
+        raw = vae.heads.raw_attributes(vae.heads.features(planes[None], means[None, place]))
+        return [values[0] for values in raw]
 
-    def describe(place: slice) -> None:
-        for stored, value in zip(whole, described(place), strict=True):
-            stored[place] = value
+    def tell(place: slice) -> None:
+        for stored, values in zip(raw, told(place), strict=True):
+            stored[place] = values
 
-    places = _parts(len(means), points_at_once(vae.heads, chunk_size))
     # Filled in place: a list of parts to join would need twice the memory.
-    whole = [value.new_empty(len(means), *value.shape[1:]) for value in described(slice(0, 1))]
-    map_parts(describe, places, planes.device)
-    return GaussianSplats(means, *whole)
+    raw = [values.new_empty(len(means), *values.shape[1:]) for values in told(slice(0, 1))]
+    map_parts(tell, _parts(len(means), points_at_once(vae.heads, chunk_size)), planes.device)
+    # Decoded together: in parts, threads would wait for each other at every one of many short operations.
+    sh, scales, quats, opacities = vae.heads.decode_attributes(*raw)
+    values = (quats, scales * units[:, None], opacities, sh[:, :1], sh[:, 1:])
+    return GaussianSplats(means, *(value.contiguous() for value in values))
 
 
 def _parts(count: int, size: int) -> list[slice]:

@@ -37,12 +37,14 @@ class SphereHeads(FunctionHeads):
     def read_probability(self, features: torch.Tensor) -> torch.Tensor:
         return 1 - (features.norm(dim=-1) - RADIUS).abs() / self.truncation
 
-    def read_attributes(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        sh = torch.zeros(*features.shape[:2], 1, 3)
-        sh[..., 0, 0] = (features[..., 1] < 0).float()
-        scales = torch.tensor([0.5, 0.5, 0.05]).expand(*features.shape)
-        quats = torch.tensor([1.0, 0, 0, 0]).expand(*features.shape[:2], 4)
-        return sh, scales, quats, torch.full(features.shape[:2], 0.9)
+    def raw_attributes(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (features[..., 1:2] < 0).float(), torch.tensor([0.5, 0.5, 0.05]).expand(features.shape)
+
+    def decode_attributes(self, colors: torch.Tensor, shapes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        sh = torch.zeros(*colors.shape[:-1], 1, 3)
+        sh[..., 0, 0] = colors[..., 0]
+        quats = torch.tensor([1.0, 0, 0, 0]).expand(*shapes.shape[:-1], 4)
+        return sh, shapes, quats, torch.full(shapes.shape[:-1], 0.9)
 
     def scale_units(self, spacing: torch.Tensor) -> torch.Tensor:
         return spacing
@@ -201,14 +203,15 @@ def test_gaussians_grow_to_twice_their_size_at_most(sphere_vae):
 def test_beyond_the_planes_cells_more_gaussians_draw_the_same_picture(sphere_vae):
     """As large as half a cell asks for, sharing their opacity: no outline grows and nothing becomes transparent."""
     cameras, cell = orbit_cameras(2, 96), 1.1 / 64
-    plain = sphere_vae.heads.attributes
+    tell, plain = sphere_vae.heads.raw_attributes, sphere_vae.heads.decode_attributes
 
-    def discs(planes, points):
-        sh, scales, _, opacities = plain(planes, points)
+    def discs(points, _):
+        sh, scales, _, opacities = plain(*tell(points))
         x, y, z = torch.nn.functional.normalize(points, dim=-1).unbind(-1)
         return sh, scales * 1.4, torch.stack([1 + z, -y, x, 0 * x], dim=-1), opacities
 
-    sphere_vae.heads.attributes = discs
+    sphere_vae.heads.raw_attributes = lambda points: (points, points)
+    sphere_vae.heads.decode_attributes = discs
 
     def alpha(count: int, finest_spacing: float) -> torch.Tensor:
         config = ExtractionConfig(finest_spacing=finest_spacing)
@@ -228,13 +231,13 @@ def test_beyond_the_planes_cells_more_gaussians_draw_the_same_picture(sphere_vae
 def test_glass_is_as_dense_in_many_gaussians_as_in_few(sphere_vae, opacity, monkeypatch):
     """And would fade without what renderers leave out of faint ones."""
     cameras = orbit_cameras(2, 256)
-    plain = sphere_vae.heads.attributes
+    plain = sphere_vae.heads.decode_attributes
 
-    def glass(planes, points):
-        sh, scales, quats, opacities = plain(planes, points)
+    def glass(*raw):
+        sh, scales, quats, opacities = plain(*raw)
         return sh, scales.new_tensor([0.5, 0.5, 0.5]).expand_as(scales), quats, torch.full_like(opacities, opacity)
 
-    sphere_vae.heads.attributes = glass
+    sphere_vae.heads.decode_attributes = glass
 
     def density(count: int) -> float:
         """Mean optical depth of the middle of the sphere."""

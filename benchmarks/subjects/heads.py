@@ -89,6 +89,10 @@ def _asked(
     """What is asked in this precision, and of which parts."""
     heads, planes = functions.vae.heads, functions.planes[None]
     folded = heads.probability_of(functions.planes)
+
+    def raw_attributes(points: Tensor) -> tuple[Tensor, Tensor]:
+        return heads.raw_attributes(heads.features(planes, points[None]))
+
     with torch.no_grad():
         features = [heads.features(planes, part[None]) for part in parts]
     asked: dict[str, tuple[Question, Sequence[Tensor]]] = {
@@ -101,12 +105,12 @@ def _asked(
     if dtype != torch.float32:  # no extraction asks the other two in less
         return asked
     return asked | {
-        "GauCF's and GauTF's heads alone": (partial(_without_gradient, heads.read_attributes), features),
-        "GauCF and GauTF": (functions.attributes, parts),
+        "GauCF's and GauTF's heads alone": (partial(_without_gradient, heads.raw_attributes), features),
+        "GauCF and GauTF": (partial(_without_gradient, raw_attributes), parts),
     }
 
 
-def _without_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
+def _without_gradient(function: Question, inputs: Tensor) -> None:
     with torch.no_grad():
         function(inputs)
 

@@ -88,8 +88,16 @@ class FunctionHeads(nn.Module, ABC):
         """GauPF [B, M] from :meth:`features`."""
 
     @abstractmethod
+    def raw_attributes(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What GauCF's and GauTF's heads make of :meth:`features`: [B, M, values] each."""
+
+    @abstractmethod
+    def decode_attributes(self, colors: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What :meth:`raw_attributes` means, as :meth:`attributes` returns it; for many points at once."""
+
     def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """GauCF and GauTF from :meth:`features`, as :meth:`attributes` returns them."""
+        return self.decode_attributes(*self.raw_attributes(features))
 
     @abstractmethod
     def scale_units(self, spacing: Tensor) -> Tensor:
@@ -166,9 +174,12 @@ class GaussianFunctionHeads(FunctionHeads):
         lookup = FoldedLookup(planes, first.weight, first.bias, self.padding, self.gaupf.activation)
         return lambda points: self.gaupf.after(1, lookup(points))[:, 0]
 
-    def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        sh = self.gaucf(features).unflatten(-1, (-1, 3)) / (2 * SH_C0)
-        log_scales, quats, logit_opacities = self.gautf(features).split([3, 4, 1], dim=-1)
+    def raw_attributes(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        return self.gaucf(features), self.gautf(features)
+
+    def decode_attributes(self, colors: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        sh = colors.unflatten(-1, (-1, 3)) / (2 * SH_C0)
+        log_scales, quats, logit_opacities = shapes.split([3, 4, 1], dim=-1)
         scales = log_scales.clamp(-7.0, 3.0).exp()
         return sh, scales, nn.functional.normalize(quats, dim=-1), logit_opacities[..., 0].sigmoid()
 

@@ -157,13 +157,16 @@ class OriginalFunctionHeads(FunctionHeads):
         hidden = self.gaupf.of_planes(planes, self.padding)
         return lambda points: self._height(hidden(points))
 
-    def read_attributes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        colors = linear(self.gaucf(features), self.gaucf_out).float()
+    def raw_attributes(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.gautf(features)
+        shapes = torch.cat([linear(hidden, layer) for layer in (self.scales_out, self.quats_out)], dim=-1)
+        return linear(self.gaucf(features), self.gaucf_out).float(), shapes.float()
+
+    def decode_attributes(self, colors: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # Band 0 is RGB; the other bands are stored as in a PLY file, channel-major.
         higher = colors[..., 3:].unflatten(-1, (3, -1)).transpose(-1, -2)
         sh = torch.cat([colors[..., None, :3], higher], dim=-2)
-        hidden = self.gautf(features)
-        log_scales, quats = (linear(hidden, layer).float() for layer in (self.scales_out, self.quats_out))
+        log_scales, quats = shapes.split([3, 4], dim=-1)
         # The first bound changes nothing but keeps the gradient of an overflow from becoming NaN.
         scales = log_scales.clamp(max=15.0).exp().clamp(max=self.max_scale)
         return sh, scales, nn.functional.normalize(quats, dim=-1), torch.full_like(scales[..., 0], self.opacity)
