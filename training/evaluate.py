@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--lpips_net", default="alex", choices=sorted(BACKBONES), help="LPIPS' backbone; needs torchvision")
     add("--lpips_weights", help="file of the backbone's weights; torch.hub's cache without it, never a download")
     add("--seed", type=int, default=0)
-    add("--num_objects", type=int, default=40, help="of each split, in all tables but text, novelty and training")
+    add("--num_objects", type=int, default=40, help="of each split, in all tables but text and novelty")
     add("--image_size", type=int, default=256, help="pixels a side in the tables of reconstructions")
     add("--counts", type=int, nargs="+", default=list(EvaluationRun.counts), help="Gaussians in the VAE tables")
     add("--refinement_steps", type=int, default=50, help="for each object of the table with refined latents")

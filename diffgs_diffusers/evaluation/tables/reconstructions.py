@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tqdm.auto import tqdm, trange
+from tqdm.auto import tqdm
 
 from ...data.dataset import SPLITS
 from ...gaussians import GaussianSplats
@@ -32,13 +32,11 @@ def refined_table(run: EvaluationRun) -> dict[str, Any]:
 
 
 def training_table(run: EvaluationRun) -> dict[str, Any]:
-    """Every training object, with latents as the encoder has them and refined."""
+    """Training objects, with latents as the encoder has them and refined."""
     lpips, measured = _perceptual(run)
-    objects = run.objects("train")
     latents = {"as encoded": 0, "refined": run.refinement_steps}
     scores: dict[str, list[dict[str, ImageScores]]] = {name: [] for name in latents}
-    for index in trange(len(objects), desc="training"):
-        splats = objects.splats(index)
+    for _, splats in tqdm(run.chosen("train"), total=len(run.chosen_indices("train")), desc="training"):
         for name, steps in latents.items():
             scores[name].append(_scores(run, splats, lpips, steps))
     table = {name: summarize(entries) for name, entries in scores.items()}
