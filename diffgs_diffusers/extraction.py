@@ -22,6 +22,7 @@ from .models.base_vae import BaseGaussianVAE
 from .surface_points import EmptySurfaceError as EmptySurfaceError
 from .surface_points import points_at_once, surface_points
 
+_DECODED = 1 << 16  # Gaussians whose values become attributes at once: enough for all threads, little memory
 TRANSLUCENT = 0.5  # opacity below which what the functions describe lets light through
 
 
@@ -164,21 +165,22 @@ def gaussians_at(
     """
     units = vae.heads.scale_units(_spacing(means)) if units is None else units
 
-    def told(place: slice) -> list[Tensor]:
-        raw = vae.heads.raw_attributes(vae.heads.features(planes[None], means[None, place]))
-        return [values[0] for values in raw]
+    def told(points: Tensor) -> tuple[Tensor, Tensor]:
+        return vae.heads.raw_attributes(vae.heads.features(planes[None], points[None]))
 
-    def tell(place: slice) -> None:
-        for stored, values in zip(raw, told(place), strict=True):
-            stored[place] = values
+    def described(place: slice) -> list[Tensor]:
+        parts = map_parts(told, means[place].split(points_at_once(vae.heads, chunk_size)), planes.device)
+        # Decoded together: in parts, threads would wait for each other at every one of many short operations.
+        raw = (torch.cat(values, dim=1)[0] for values in zip(*parts, strict=True))
+        sh, scales, quats, opacities = vae.heads.decode_attributes(*raw)
+        return [quats, scales * units[place, None], opacities, sh[:, :1], sh[:, 1:]]
 
-    # Filled in place: a list of parts to join would need twice the memory.
-    raw = [values.new_empty(len(means), *values.shape[1:]) for values in told(slice(0, 1))]
-    map_parts(tell, _parts(len(means), points_at_once(vae.heads, chunk_size)), planes.device)
-    # Decoded together: in parts, threads would wait for each other at every one of many short operations.
-    sh, scales, quats, opacities = vae.heads.decode_attributes(*raw)
-    values = (quats, scales * units[:, None], opacities, sh[:, :1], sh[:, 1:])
-    return GaussianSplats(means, *(value.contiguous() for value in values))
+    # Filled in place: a list of results to join would need twice the memory.
+    whole = [value.new_empty(len(means), *value.shape[1:]) for value in described(slice(0, 1))]
+    for place in _parts(len(means), _DECODED):
+        for stored, value in zip(whole, described(place), strict=True):
+            stored[place] = value
+    return GaussianSplats(means, *whole)
 
 
 def _parts(count: int, size: int) -> list[slice]:

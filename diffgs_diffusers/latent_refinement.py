@@ -15,6 +15,7 @@ from torch import Tensor
 from .data.function_samples import FunctionSampling, FunctionTargets
 from .gaussians import GaussianSplats
 from .models.autoencoder_gaussian import GaussianVAE
+from .models.constant import constant_copy
 from .surface_points import constant_heads
 from .training.objectives_vae import VAELossWeights, function_terms, weighted_sum
 
@@ -36,7 +37,7 @@ def refine_latents(
     a standard deviation or so: a denoiser that was trained on the encoder's knows them less well.
 
     Args:
-        vae: float32, in eval mode.
+        vae: in eval mode. Its decoder is asked in float32, and its weights gather no gradients.
         splats: the object, in the unit box.
         latents: [C, L] to begin with, normalised; the encoder's of this object, say.
         num_steps: steps, 0 for the latents as they are. 50 find most of what there is to be found.
@@ -52,6 +53,7 @@ def refine_latents(
         raise ValueError(f"`num_steps` must not be negative, got {num_steps}.")
     if num_steps == 0:  # of every VAE, also of those that cannot be refined
         return latents.detach()
+    vae = constant_copy(vae).to(torch.float32)
     config = vae.config
     targets = FunctionTargets(
         splats.detach().to("cpu", torch.float32),
@@ -61,7 +63,7 @@ def refine_latents(
         sh_degree=config.sh_degree,
     )
     heads, generator = constant_heads(vae.heads, "float32"), np.random.default_rng(seed)
-    refined = latents.detach().clone().requires_grad_()
+    refined = latents.detach().float().clone().requires_grad_()
     optimizer = torch.optim.Adam([refined], betas=_BETAS)
     for step in range(num_steps):
         optimizer.param_groups[0]["lr"] = _LEARNING_RATE * _share_of_rate(step, num_steps)
@@ -69,7 +71,6 @@ def refine_latents(
         with torch.enable_grad():
             planes = vae.decode(vae.denormalize_latents(refined[None])).planes
             terms = function_terms(heads(planes, sample["query_points"], sample["centers"]), sample)
-            # Of the latents alone: the weights of the user's model gather no gradients.
             (refined.grad,) = torch.autograd.grad(weighted_sum(terms, _WEIGHTS), refined)
         optimizer.step()
     return refined.detach()

@@ -6,7 +6,6 @@ even subset of the exact size is kept.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +19,7 @@ from .functional.octree import Cells, surface_cells
 from .functional.poisson_disk import progressive_poisson_disk
 from .functional.threads import map_parts
 from .models.base_vae import BaseGaussianVAE
+from .models.constant import constant_copy
 from .models.heads import FunctionHeads
 
 _DRAW = 32768  # points drawn at once; the result must not depend on `chunk_size`
@@ -174,18 +174,11 @@ def constant_heads(heads: FunctionHeads, precision: Precision) -> FunctionHeads:
     They are never to be changed, nor are those copied: they share memory, and on the CPU they are laid out for its
     products once.
     """
-    copied = copy.deepcopy(heads, {id(weight): _constant(weight) for weight in heads.parameters()})
+    copied = constant_copy(heads)
     if precision == "bfloat16":
         copied = copied.to(torch.bfloat16)
     pack_weights(copied)
     return copied
-
-
-def _constant(weight: Tensor) -> nn.Parameter:
-    """The same values in the same memory, without a gradient."""
-    weight = weight.detach()
-    # What was loaded in inference mode cannot take part in a gradient, not even in that of others.
-    return nn.Parameter(weight.clone() if weight.is_inference() else weight, requires_grad=False)
 
 
 def random_points(cells: Cells, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 TABLE = re.compile(r"(<!-- table: (?P<name>\w+) -->\n)(?P<rows>.*?)(<!-- end of table -->)", flags=re.DOTALL)
 
 
-def vae_table(table: Mapping[str, Any], entries: Sequence[str] = (*SPLITS, ALL)) -> str:
+def vae_table(table: Mapping[str, Any], names: Sequence[str] = (*SPLITS, ALL)) -> str:
     """A row for each entry, a column for each number of Gaussians: PSNR / SSIM, LPIPS if measured."""
     columns = list(next(iter(table.values())))
     counts = sorted((name for name in columns if name.isdigit()), key=int)
@@ -43,7 +43,7 @@ def vae_table(table: Mapping[str, Any], entries: Sequence[str] = (*SPLITS, ALL))
         metrics["lpips"] = ".3f"
     rows = [
         [split, *(" / ".join(format(table[split][name][m], f) for m, f in metrics.items()) for name in ordered)]
-        for split in entries
+        for split in names
     ]
     titles = [f"{int(name):,}" if name.isdigit() else name for name in ordered]
     return markdown_table([" / ".join(m.upper() for m in metrics), *titles], rows)

@@ -174,11 +174,16 @@ def test_chunks_bound_what_is_asked_at_once(sphere_vae):
     assert max(largest) == 2048
 
 
-def test_attributes_at_given_centres_with_a_real_head():
-    vae = tiny_vae()
-    means = torch.rand(40, 3) - 0.5
-    splats = gaussians_at(vae, torch.randn(3, 8, 16, 16), means, chunk_size=16).validate()
-    assert torch.equal(splats.means, means) and len(splats) == 40
+def test_attributes_at_given_centres_with_a_real_head(monkeypatch):
+    monkeypatch.setattr(extraction, "_DECODED", 24)
+    vae = tiny_vae(sh_degree=1)
+    planes, means, units = torch.randn(3, 8, 16, 16), torch.rand(40, 3) - 0.5, torch.rand(40)
+    splats = gaussians_at(vae, planes, means, chunk_size=16, units=units).validate()
+    sh, scales, quats, opacities = vae.heads.attributes(planes[None], means[None])
+    expected = (means, quats[0], scales[0] * units[:, None], opacities[0], sh[0, :, :1], sh[0, :, 1:])
+    found = (splats.means, splats.quats, splats.scales, splats.opacities, splats.sh0, splats.shN)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_scales_can_be_made_larger(sphere_vae):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,22 @@ def test_the_model_and_what_was_given_stay_as_they_are(vae: GaussianVAE, latents
     assert not refined.requires_grad and torch.equal(latents, given)
     assert all(torch.equal(value, weights[name]) for name, value in vae.state_dict().items())
     assert all(value.requires_grad and value.grad is None for value in vae.parameters())
+
+
+def test_weights_of_inference_mode(vae: GaussianVAE, latents: torch.Tensor) -> None:
+    with torch.inference_mode():
+        loaded = tiny_vae().eval()
+        loaded.load_state_dict(vae.state_dict())
+    assert loaded.heads.gaupf.proj_out.weight.is_inference()
+    assert torch.equal(refine_latents(loaded, OBJECT, latents, 2), refine_latents(vae, OBJECT, latents, 2))
+
+
+def test_half_precision_is_refined_in_single(vae: GaussianVAE, latents: torch.Tensor) -> None:
+    half = copy.deepcopy(vae).to(torch.bfloat16)
+    found = refine_latents(half, OBJECT, latents, 2)
+    expected = refine_latents(copy.deepcopy(half).float(), OBJECT, latents, 2)
+    assert half.dtype == torch.bfloat16 and found.dtype == torch.float32
+    assert torch.equal(found, expected)
 
 
 def test_harmonics_that_the_vae_does_not_know_change_nothing(vae: GaussianVAE, latents: torch.Tensor) -> None:

@@ -47,6 +47,7 @@ TABLES: dict[str, Callable[[EvaluationRun], dict[str, Any]]] = {
     "novelty": novelty_table,
     "bound": bound_table,
 }
+BY_DEFAULT = [name for name in TABLES if name != "training"]  # which is vae's and refined's again, for more objects
 SCHEDULERS = {
     "ddim": DDIMScheduler,
     "dpmsolver++": DPMSolverMultistepScheduler,
@@ -60,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--model", required=True, help="pipeline folder or Hub id")
     add("--data", required=True, help="dataset folder made by prepare_data.py")
     add("--output", required=True, help="JSON file; other tables in it are kept")
-    add("--tables", default=",".join(TABLES), help=f"some of {','.join(TABLES)}")
+    add("--tables", default=",".join(BY_DEFAULT), help=f"some of {','.join(TABLES)}")
     add("--cache_dir", default="~/.cache/diffgs_diffusers", help="keeps the trained judge")
     add("--pictures", help="folder for picture sheets of the text, conditions and novelty tables")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of the pipeline")
@@ -71,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--num_objects", type=int, default=40, help="of each split, in all tables but text and novelty")
     add("--image_size", type=int, default=256, help="pixels a side in the tables of reconstructions")
     add("--counts", type=int, nargs="+", default=list(EvaluationRun.counts), help="Gaussians in the VAE tables")
-    add("--refinement_steps", type=int, default=50, help="for each object of the table with refined latents")
+    add("--refinement_steps", type=int, default=50, help="for each object of the tables with refined latents")
     add("--prefixes", type=int, nargs="+", default=list(EvaluationRun.prefixes), help="of the progressive table")
     add("--whole", type=int, default=EvaluationRun.whole, help="Gaussians of the larger result there")
     add("--num_samples", type=int, default=64, help="unconditional samples")

@@ -52,11 +52,6 @@ class Functions:
         """GauPF [M] at points [M, 3]."""
         return self.vae.heads.probability(self.planes[None], points[None])[0]
 
-    def attributes(self, points: Tensor) -> tuple[Tensor, ...]:
-        """Colour and shape at points [M, 3]."""
-        with torch.no_grad():
-            return self.vae.heads.attributes(self.planes[None], points[None])
-
     @property
     def plain(self) -> TorchFunctions:
         """The same functions by torch's own operations."""

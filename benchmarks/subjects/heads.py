@@ -1,7 +1,8 @@
 """The function heads: queries per second, and how near matrix products of that precision come to the peak.
 
 They are asked as extraction asks them: cell by cell, in parts that stay in the cache, each thread its own. It folds
-GauPF's first layer into the planes: that is counted with the products that it has unfolded, as answers count.
+GauPF's first layer into the planes: that is counted with the products that it has unfolded, as answers count. GauCF
+and GauTF are asked for what their heads make of a point, which extraction decodes for tens of thousands at once.
 """
 
 from __future__ import annotations

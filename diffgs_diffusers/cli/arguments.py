@@ -154,7 +154,8 @@ def _add_reconstruct(parser: argparse.ArgumentParser) -> None:
         help=f"FILE holds points, with RGB or without ({', '.join(POINT_SUFFIXES)})",
     )
     add("-o", "--output", metavar="OUT", help="default: named after FILE")
-    steps = f"steps that look for better latents than the encoder's, 0 for none (default: {REFINEMENT_STEPS})"
+    usual = f"default: {REFINEMENT_STEPS}, 0 for a model of the original's networks"
+    steps = f"steps that look for better latents than the encoder's, 0 for none ({usual})"
     add("--refinement-steps", type=integer(0), metavar="N", help=steps)
     add("--seed", type=integer(0), default=0, metavar="S", help="of the places of the Gaussians (default: 0)")
     _add_decoding(parser, refined=True)

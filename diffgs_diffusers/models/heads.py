@@ -89,7 +89,7 @@ class FunctionHeads(nn.Module, ABC):
 
     @abstractmethod
     def raw_attributes(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What GauCF's and GauTF's heads make of :meth:`features`: [B, M, values] each."""
+        """What GauCF's and GauTF's heads make of :meth:`features`: [..., values] each."""
 
     @abstractmethod
     def decode_attributes(self, colors: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -70,7 +70,7 @@ class LatentSpaceMixin(DiffusionPipeline):
         inputs.check_count("refinement_steps", refinement_steps, minimum=0)
         if refinement_steps and not isinstance(self.vae, GaussianVAE):
             raise ValueError(f"`refinement_steps` are for a GaussianVAE, this is an {type(self.vae).__name__}.")
-        objects = read_objects("gaussians", gaussians, (1 + self.vae.config.padding) / 2)
+        objects = self._read_objects(gaussians)
         latents = encode_start(self.vae, objects)
         if refinement_steps:
             # Imported here: it brings what training samples are made of.
@@ -79,6 +79,9 @@ class LatentSpaceMixin(DiffusionPipeline):
             pairs = zip(objects, latents, strict=True)
             latents = torch.stack([refine_latents(self.vae, *pair, refinement_steps) for pair in pairs])
         return latents
+
+    def _read_objects(self, gaussians: Any) -> list[GaussianSplats]:
+        return read_objects("gaussians", gaussians, (1 + self.vae.config.padding) / 2)
 
     @torch.no_grad()
     def reconstruct(
@@ -108,8 +111,9 @@ class LatentSpaceMixin(DiffusionPipeline):
             refinement_steps = REFINEMENT_STEPS if isinstance(self.vae, GaussianVAE) else 0
         extraction = default_extraction(refinement_steps) if extraction is None else extraction
         check_count(num_gaussians, find_extraction(extraction))
-        latents = self.encode_objects(gaussians, refinement_steps)
-        inputs.check_generator(generator, len(latents))
+        objects = self._read_objects(gaussians)
+        inputs.check_generator(generator, len(objects))
+        latents = self.encode_objects(objects, refinement_steps)
         return self.decode_latents(latents, num_gaussians, generator, extraction=extraction)
 
     def interpolate(

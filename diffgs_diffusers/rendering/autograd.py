@@ -204,7 +204,7 @@ def _add_gradients(
             shading.shade_direct_backward(*ends, state.tile_boxes, v_records, v.colors)
 
     run_all(blend, state.ranges)
-    # Few enough at a time that their records stay in the cache.
+    # Few enough at a time that their records stay in the cache, unless there are many cameras.
     step = max(1, GRAIN // (BLOCK * cameras))
     run_all(project, [(first, min(first + step, blocks)) for first in range(0, blocks, step)])
     return v_viewmats, v_centres

@@ -28,6 +28,9 @@ from .projection import (
     CONIC_A,
     CONIC_B,
     CONIC_C,
+    FACTOR_P,
+    FACTOR_Q,
+    FACTOR_R,
     HALF_HEIGHT,
     HALF_WIDTH,
     OPACITY,
@@ -68,11 +71,14 @@ def tile_box(tile, tiles_x, tiles_y, width, height):
 
 @inlined
 def copy_records(records, entries, first, last, near):
-    """Copy the records of entries [first, last) to the start of near [BATCH,COLORS+P]."""
+    """Copy the records of entries [first, last) to the start of near [BATCH,COLORS+P], with conics."""
     for place in range(first, last):
         index = gaussian(entries[place])
+        record = near[place - first]
         for column in range(near.shape[1]):
-            near[place - first, column] = records[index, column]
+            record[column] = records[index, column]
+        p, q, r = record[FACTOR_P], record[FACTOR_Q], record[FACTOR_R]
+        record[CONIC_A], record[CONIC_B], record[CONIC_C] = p * p, p * q, q * q + r * r
 
 
 @inlined

@@ -21,9 +21,12 @@ ALPHA_FLOOR = 1.0 / 255.0
 MAX_EXTENT = 3.33
 MAX_RADIUS = 1e9
 TILE = 16
-# Columns of a screen record: centre x, y (pixels); conic a, b, c; opacity; half width and height of the visible
-# ellipse (pixels); from COLORS on the colours that the shading writes.
+# Columns of a screen record: centre x, y (pixels); conic a, b, c, as factors while it is kept; opacity; half width
+# and height of the visible ellipse (pixels); from COLORS on the colours that the shading writes.
 CENTRE_X, CENTRE_Y, CONIC_A, CONIC_B, CONIC_C, OPACITY, HALF_WIDTH, HALF_HEIGHT, COLORS = range(9)
+# a = p², b = p q, c = q² + r²: along a slanted needle a dx² + 2 b dx dy + c dy² cancels, and rounded to single
+# precision it may be negative; (p dx + q dy)² + (r dy)² is not.
+FACTOR_P, FACTOR_Q, FACTOR_R = CONIC_A, CONIC_B, CONIC_C
 # Columns of the details that callers see: those of a record up to the opacity, and the depth.
 DETAIL_DEPTH, DETAILS = 6, 7
 # Columns of a record's gradient before those of the colours: centre, conic and opacity, in a record's order.
@@ -135,7 +138,8 @@ def project_forward(
             half_x, half_y = reach * sigma_x, reach * sigma_y
             record = records[camera, index]
             record[CENTRE_X], record[CENTRE_Y] = x, y
-            record[CONIC_A], record[CONIC_B], record[CONIC_C] = a, b, c
+            record[FACTOR_P], record[FACTOR_R] = math.sqrt(a), 1.0 / math.sqrt(yy + eps2d)
+            record[FACTOR_Q] = b / math.sqrt(a)
             record[OPACITY], record[HALF_WIDTH], record[HALF_HEIGHT] = opacity, half_x, half_y
             for column in range(COLORS, records.shape[2]):
                 record[column] = 0.0

@@ -100,14 +100,15 @@ def test_a_neighbour_works_while_it_is_asked_to(tmp_path):
     sizes: list[int] = []
 
     def look():
-        time.sleep(0.02)
+        sizes.append(path.stat().st_size)
+        time.sleep(0.2)
         sizes.append(path.stat().st_size)
 
     with Neighbour(count_in_file) as neighbour:
         for _ in range(2):
             sample = neighbour.beside(look, str(path))
-            assert 0.02 <= sample.seconds < 1.0, "the mean of one run"
-            assert sizes[-1] - sizes[-2] >= 5, "it works beside us"
+            assert sample.seconds >= 0.2, "the mean of one run"
+            assert sizes[-1] > sizes[-2], "it works beside us"
             rest = path.stat().st_size
             time.sleep(0.02)
             assert path.stat().st_size == rest, "and stops with us"

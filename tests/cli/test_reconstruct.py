@@ -40,6 +40,14 @@ def test_an_object_comes_out_as_the_pipeline_makes_it(
     assert (folder / "ball-reconstructed.png").is_file()
 
 
+def test_refined_as_the_pipeline_does_it_by_default(model: Path, folder: Path) -> None:
+    assert main(["reconstruct", "ball.ply", "--model", str(model), "--num-gaussians", "60", "--no-sheet"]) == 0
+    made = GaussianSplats.load("ball-reconstructed.ply")
+    pipe = DiffGSPipeline.from_pretrained(model)
+    (expected,) = pipe.reconstruct(GaussianSplats.load("ball.ply"), 60, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(made.to_tensor(), expected.to_tensor(), atol=1e-3, rtol=1e-3)
+
+
 def test_points_are_taken_for_flat_gaussians(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["reconstruct", "scan.npy", "--points", "-o", "made.spz", "--no-sheet", "--model", str(model), *SMALL]
     assert main(words) == 0

@@ -116,9 +116,15 @@ def test_a_reconstruction_is_refined_where_its_vae_can_be(pipe: DiffGSPipeline) 
     (same,) = pipe.reconstruct(OBJECT, 70, seeded(), refinement_steps=50)
     assert torch.equal(made.to_tensor(), same.to_tensor())
     pipe.vae = original_vae()
-    (made,) = pipe.reconstruct(OBJECT, 70, seeded(), "even")
+    (made,) = pipe.reconstruct(OBJECT, 70, seeded())
     (same,) = pipe.reconstruct(OBJECT, 70, seeded(), "even", refinement_steps=0)
     assert torch.equal(made.to_tensor(), same.to_tensor())
+
+
+def test_generators_are_counted_before_anything_is_refined(pipe: DiffGSPipeline, monkeypatch) -> None:
+    monkeypatch.setattr(type(pipe), "encode_objects", lambda *_: pytest.fail("encoded"))
+    with pytest.raises(ValueError, match="generator"):
+        pipe.reconstruct(OBJECT, 70, [seeded(), seeded()])
 
 
 def original_vae() -> OriginalGaussianVAE:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -136,3 +138,27 @@ def test_view_matrix_that_is_not_rigid() -> None:
     tensors["viewmats"] = tensors["viewmats"].clone()
     tensors["viewmats"][:, :3, :3] *= torch.tensor([1.05, 0.97, 1.1], dtype=torch.float64)
     compare(tensors, sh_degree=3)
+
+
+@pytest.mark.parametrize("slant", [0.6, 0.785, -0.785, 1.2])
+def test_a_slanted_needle_of_a_thousand_pixels(slant: float) -> None:
+    """Single precision holds it as well as double does: its conic may not be rounded."""
+    size, half = 1024, slant / 2
+    alphas = []
+    for dtype in (torch.float32, torch.float64):
+        tensors = {
+            "means": [[0.03, 0.02, 1.0]],
+            "quats": [[math.cos(half), 0.0, 0.0, math.sin(half)]],
+            "scales": [[1.0, 1e-4, 1e-4]],
+            "opacities": [0.9],
+            "colors": [[1.0, 1.0, 1.0]],
+            "viewmats": torch.eye(4)[None],
+            "Ks": [[[1024.0, 0.0, 512.0], [0.0, 1024.0, 512.0], [0.0, 0.0, 1.0]]],
+        }
+        # Rounded first, so that both draw the same needle.
+        given = {name: torch.as_tensor(value, dtype=torch.float32).to(dtype) for name, value in tensors.items()}
+        alphas.append(rasterization(**given, width=size, height=size)[1].double())
+    assert (alphas[1] > 0.5).sum() > 500
+    assert (alphas[0] - alphas[1]).abs().max() < 1.01 / 255, "whole pixels where it ends, as they round"
+    inside = alphas[1] > 0.02
+    assert (alphas[0] - alphas[1]).abs()[inside].max() < 1e-3
