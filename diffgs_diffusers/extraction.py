@@ -63,10 +63,32 @@ def extract_gaussians(
     # A copy in any case: tensors of inference mode cannot take part in a gradient.
     planes = cell_by_cell(planes)
     means = surface_points(vae, planes, num_gaussians, generator, config)
-    spacing = even_spacing(means)
+    return drawn_gaussians(vae, planes, means, even_spacing(means), config)
+
+
+def drawn_gaussians(
+    vae: BaseGaussianVAE,
+    planes: Tensor,
+    means: Tensor,
+    spacing: Tensor,
+    config: ExtractionConfig,
+    coarse: Tensor | None = None,
+) -> GaussianSplats:
+    """The Gaussians that are drawn at points of a surface: as the functions describe them, crowded ones sharing.
+
+    Follows gradients where the caller does, into the planes and the weights.
+
+    Args:
+        vae: whose heads read the planes.
+        planes: [3, C, R, R] feature planes of the object.
+        means: [N, 3] centres; any of those that the next two were worked out for.
+        spacing: [N] as for :func:`share_crowded`, object units.
+        config: the extraction's settings.
+        coarse: [N] as for :func:`share_crowded`.
+    """
     units = config.relative_scale * vae.heads.scale_units(spacing)
-    splats = gaussians_at(vae, planes, means, config.chunk_size, units)
-    shared = share_crowded(vae, planes, splats, spacing, config.finest_spacing, config.chunk_size)
+    splats = _described(vae, planes, means, config.chunk_size, units)
+    shared = share_crowded(vae, planes, splats, spacing, config.finest_spacing, config.chunk_size, coarse)
     return keep_glass(shared, splats.opacities)
 
 
@@ -164,6 +186,13 @@ def gaussians_at(
         units: [N] what a scale of 1 means, in object units; None is what fits the local spacing of the centres.
     """
     units = vae.heads.scale_units(_spacing(means)) if units is None else units
+    return _described(vae, planes, means, chunk_size, units)
+
+
+def _described(
+    vae: BaseGaussianVAE, planes: Tensor, means: Tensor, chunk_size: int | None, units: Tensor
+) -> GaussianSplats:
+    """As :func:`gaussians_at`, which follows no gradients."""
 
     def told(points: Tensor) -> tuple[Tensor, Tensor]:
         return vae.heads.raw_attributes(vae.heads.features(planes[None], points[None]))

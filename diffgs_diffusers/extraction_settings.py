@@ -94,16 +94,18 @@ class OriginalExtractionConfig:
         return cells - int((1 - self.keep_share) * cells)
 
 
+# A ridge that says so well where it is needs no fourth move, and what ends below it is not of it.
+SHARP = ExtractionConfig(refinement_steps=3, threshold=0.9)  # for refined latents
 EXTRACTIONS: dict[str, ExtractionConfig | OriginalExtractionConfig] = {
     "even": ExtractionConfig(),
     "fast": ExtractionConfig(precision="bfloat16", refinement_steps=2, octree_depth=2),
-    # A ridge that says so well where it is needs no fourth move, and what ends below it is not of it.
-    "sharp": ExtractionConfig(refinement_steps=3, threshold=0.9),
+    "sharp": SHARP,
     "original": OriginalExtractionConfig(),
 }
 
 
 REFINEMENT_STEPS = 50  # of latents, where an object is reconstructed: more find little
+PICTURE_STEPS = 40  # after them, by pictures, too: 80 find another two tenths of a decibel
 
 
 def default_extraction(refinement_steps: int) -> str:

@@ -72,7 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--num_objects", type=int, default=40, help="of each split, in all tables but text and novelty")
     add("--image_size", type=int, default=256, help="pixels a side in the tables of reconstructions")
     add("--counts", type=int, nargs="+", default=list(EvaluationRun.counts), help="Gaussians in the VAE tables")
-    add("--refinement_steps", type=int, default=50, help="for each object of the tables with refined latents")
+    steps = EvaluationRun.refinement_steps, EvaluationRun.picture_steps
+    add("--refinement_steps", type=int, default=steps[0], help="for each object of the tables with refined latents")
+    add("--picture_steps", type=int, default=steps[1], help="after them, by pictures")
     add("--prefixes", type=int, nargs="+", default=list(EvaluationRun.prefixes), help="of the progressive table")
     add("--whole", type=int, default=EvaluationRun.whole, help="Gaussians of the larger result there")
     add("--num_samples", type=int, default=64, help="unconditional samples")
@@ -101,7 +103,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     least = dict.fromkeys(
         ("num_objects", "image_size", "num_samples", "num_seeds", "num_gaussians", "num_candidates"), 1
     )
-    least |= {"bound_steps": 1, "guidance_seeds": 2, "refinement_steps": 1}
+    least |= {"bound_steps": 1, "guidance_seeds": 2, "refinement_steps": 1, "picture_steps": 0}
     for name, minimum in least.items():
         if getattr(args, name) < minimum:
             parser.error(f"--{name} must be at least {minimum}, got {getattr(args, name)}")
@@ -122,7 +124,8 @@ def build_run(args: argparse.Namespace) -> EvaluationRun:
     options = {name: getattr(args, name) for name in ("num_inference_steps", "guidance_scale", "mending_steps")}
     sizes = (
         *("lpips_net", "seed", "whole", "num_objects", "image_size", "num_samples", "num_seeds"),
-        *("num_gaussians", "num_candidates", "guidance_seeds", "bound_steps", "refinement_steps"),
+        *("num_gaussians", "num_candidates", "guidance_seeds", "bound_steps"),
+        *("refinement_steps", "picture_steps"),
     )
     return EvaluationRun(
         pipe,

@@ -74,14 +74,16 @@ def _case(
                 yield Row("rasterizer", name, who, note=f"left out: would need {needed[who] / 1e9:.1f} GB")
             else:
                 alone = samples[f"{who} {threads[0]}"]
-                figures = {"times as fast as one thread": _ratio(alone, own)} if count > threads[0] else {}
+                figures = {"times as fast as one thread": _gain(alone, own)} if count > threads[0] else {}
                 if figures and who == OURS:
-                    figures["two processes"] = 2 * _ratio(alone, samples[BESIDE])
+                    figures["two processes"] = _gain(alone, samples[BESIDE], 2)
                 yield make_row("rasterizer", name, who, own, ours=None if who == OURS else mine, figures=figures)
 
 
-def _ratio(alone: list[Sample], shared: list[Sample]) -> float:
-    return paired_ratio([one.seconds for one in alone], [one.seconds for one in shared])
+def _gain(alone: list[Sample], shared: list[Sample], times: int = 1) -> str:
+    """How much more work is done in a time: on an idle machine, which others only slow down, and as it was."""
+    one, other = ([sample.seconds for sample in samples] for samples in (alone, shared))
+    return f"{times * min(one) / min(other):.2f} ({times * paired_ratio(one, other):.2f})"
 
 
 def _drawing(count: int, size: int, backward: bool) -> Callable[[], None]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from .. import __version__
-from ..extraction_settings import EXTRACTIONS, REFINEMENT_STEPS
+from ..extraction_settings import EXTRACTIONS, PICTURE_STEPS, REFINEMENT_STEPS
 from ..io import POINT_SUFFIXES, SUPPORTED_SUFFIXES
 
 MAX_IMAGE_SIZE = 8192
@@ -157,6 +157,10 @@ def _add_reconstruct(parser: argparse.ArgumentParser) -> None:
     usual = f"default: {REFINEMENT_STEPS}, 0 for a model of the original's networks"
     steps = f"steps that look for better latents than the encoder's, 0 for none ({usual})"
     add("--refinement-steps", type=integer(0), metavar="N", help=steps)
+    pictures = (
+        f"steps after them that compare pictures, too (default: {PICTURE_STEPS}, 0 if there are none of them)"
+    )
+    add("--picture-steps", type=integer(0), metavar="N", help=pictures)
     add("--seed", type=integer(0), default=0, metavar="S", help="of the places of the Gaussians (default: 0)")
     _add_decoding(parser, refined=True)
 

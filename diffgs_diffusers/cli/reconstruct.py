@@ -37,6 +37,7 @@ def run_reconstruct(options: argparse.Namespace) -> None:
         torch.Generator().manual_seed(options.seed),
         extraction=options.extraction,
         refinement_steps=options.refinement_steps,
+        picture_steps=options.picture_steps,
     )
     write_object(made, output, with_sheet=not options.no_sheet)
     print(f"{output}: {len(made)} Gaussians, from {len(splats)} {'points' if options.points else 'Gaussians'}")

@@ -182,7 +182,9 @@ class ConditionJudge:
     def _reconstruct(self, splats: GaussianSplats, number: int, steps: int = 0) -> GaussianSplats | None:
         generator = torch.Generator().manual_seed(self.seed + number)
         try:
-            (made,) = self.pipe.reconstruct(splats, self.num_gaussians, generator, refinement_steps=steps)
+            (made,) = self.pipe.reconstruct(
+                splats, self.num_gaussians, generator, refinement_steps=steps, picture_steps=0
+            )
         except EmptySurfaceError:
             return None
         return made.to("cpu")

@@ -61,6 +61,7 @@ def reconstruction_scores(
     size: int = 256,
     lpips: PerceptualDistance | None = None,
     refinement_steps: int = 0,
+    picture_steps: int = 0,
 ) -> dict[str, ImageScores]:
     """Scores of one object: its attributes at the true centres, then extracted at each count.
 
@@ -71,13 +72,14 @@ def reconstruction_scores(
         size: pixels of the renders.
         lpips: perceptual distance, if its weights are present.
         refinement_steps: of :func:`~diffgs_diffusers.latent_refinement.refine_latents`.
+        picture_steps: of the same.
     """
     cameras = evaluation_cameras(size)
     target = render_on_white(splats, cameras)
     latents = vae.normalize_latents(vae.encode(splats).latent_dist.mode())[0]
-    latents = refine_latents(vae, splats, latents, refinement_steps)
+    latents = refine_latents(vae, splats, latents, refinement_steps, picture_steps)
     planes = vae.decode(vae.denormalize_latents(latents[None])).planes[0]
-    config = find_extraction(default_extraction(refinement_steps))
+    config = find_extraction(default_extraction(refinement_steps + picture_steps))
     scores = {TRUE_CENTERS: compare(gaussians_at(vae, planes, splats.means.to(planes)), target, cameras, lpips)}
     for count in counts:
         extracted: GaussianSplats | None

@@ -22,12 +22,11 @@ from ..functional.spacing import coarse_spacing, even_spacing
 from ..gaussians import GaussianSplats
 from ..io.atomic import atomic_write
 from ..models import GaussianVAE
+from .objectives_pictures import log_error, random_background
 from .sampling import SampleKey
 from .validation_vae import WHITE
 
-_WHITE_SHARE = 0.7  # of the backgrounds; the rest has a random colour, on which what is transparent shows
 _AROUND = ("planes", "spacing", "coarse")  # what is kept beside the Gaussians themselves
-_LEAST_ERROR = 1e-5  # mean squared, i.e. 50 dB: objects that are good already must not rule
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class CrowdedSample:
     spacing: Tensor
     coarse: Tensor
     camera: Cameras
-    background: tuple[float, float, float]
+    background: tuple[float, ...]
     picture: Tensor
 
     def to(self, device: Any) -> CrowdedSample:
@@ -92,8 +91,7 @@ class CrowdedSets(torch.utils.data.Dataset):
         stored = load_file(path)
         planes, spacing, coarse = (stored.pop(name) for name in _AROUND)
         camera = random_camera(self.size, generator)
-        is_white = generator.random() < _WHITE_SHARE
-        background = WHITE if is_white else tuple(generator.random(3).tolist())
+        background = random_background(generator)
         picture = fitted.render(camera, background=background)[..., :3]
         return CrowdedSample(planes, GaussianSplats(**stored), spacing, coarse, camera, background, picture)
 
@@ -158,12 +156,12 @@ class SharingTrainee(nn.Module):
 
 def sharing_loss(model: nn.Module, batch: Sequence[CrowdedSample]) -> dict[str, Tensor]:
     """Mean logarithm of the pictures' squared error: what everybody reports is PSNR."""
-    errors = []
+    errors, ratios = [], []
     for sample in batch:
         drawn = model(sample).render(sample.camera, background=sample.background)[..., :3]
-        errors.append((drawn - sample.picture).square().mean())
-    error = torch.stack(errors)
-    return {"loss": (error + _LEAST_ERROR).log().mean(), "psnr": (-10 * error.detach().log10()).mean()}
+        errors.append(log_error(drawn, sample.picture))
+        ratios.append(psnr(drawn.detach(), sample.picture).mean())
+    return {"loss": torch.stack(errors).mean(), "psnr": torch.stack(ratios).mean()}
 
 
 def validate_sharing(

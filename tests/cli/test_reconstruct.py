@@ -14,7 +14,7 @@ from diffgs_diffusers.cli import main
 from tests.factories import sphere_splats
 
 OBJECT = sphere_splats(80)
-SMALL = ("--num-gaussians", "60", "--refinement-steps", "2")
+SMALL = ("--num-gaussians", "60", "--refinement-steps", "2", "--picture-steps", "0")
 
 
 @pytest.fixture
@@ -33,14 +33,13 @@ def test_an_object_comes_out_as_the_pipeline_makes_it(
     assert capsys.readouterr().out == "ball-reconstructed.ply: 60 Gaussians, from 80 Gaussians\n"
     made = GaussianSplats.load("ball-reconstructed.ply")
     pipe = DiffGSPipeline.from_pretrained(model)
-    (expected,) = pipe.reconstruct(
-        GaussianSplats.load("ball.ply"), 60, torch.Generator().manual_seed(0), refinement_steps=2
-    )
+    steps = {"refinement_steps": 2, "picture_steps": 0}
+    (expected,) = pipe.reconstruct(GaussianSplats.load("ball.ply"), 60, torch.Generator().manual_seed(0), **steps)
     torch.testing.assert_close(made.to_tensor(), expected.to_tensor(), atol=1e-4, rtol=1e-4)
     assert (folder / "ball-reconstructed.png").is_file()
 
 
-def test_refined_as_the_pipeline_does_it_by_default(model: Path, folder: Path) -> None:
+def test_refined_as_the_pipeline_does_it_by_default(model: Path, folder: Path, few_pictures: None) -> None:
     assert main(["reconstruct", "ball.ply", "--model", str(model), "--num-gaussians", "60", "--no-sheet"]) == 0
     made = GaussianSplats.load("ball-reconstructed.ply")
     pipe = DiffGSPipeline.from_pretrained(model)
@@ -63,6 +62,7 @@ def test_points_are_taken_for_flat_gaussians(model: Path, folder: Path, capsys: 
         (["ball.ply", "-o", "ball.ply"], "is an input too and would be replaced"),
         (["ball.ply", "-o", "made.txt"], "the suffix must be one of"),
         (["ball.ply", "--refinement-steps", "-1"], "must be at least 0, got -1"),
+        (["ball.ply", "--picture-steps", "-1"], "must be at least 0, got -1"),
         (["ball.ply", "--model", "no/such/folder"], "no/such/folder"),
     ],
 )

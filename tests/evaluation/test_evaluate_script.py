@@ -28,7 +28,7 @@ def arguments(tiny_pipeline: DiffGSPipeline, toy_dataset: Path, tmp_path: Path) 
 
 
 def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([*arguments, "--tables", "vae,refined,training", "--refinement_steps", "2"])
+    main([*arguments, "--tables", "vae,refined,training", "--refinement_steps", "2", "--picture_steps", "0"])
     main([*arguments, "--tables", "novelty"])
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert set(results["vae"]) == {"train", "validation", "test", "all"}

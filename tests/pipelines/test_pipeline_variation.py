@@ -104,16 +104,27 @@ def test_refined_latents_say_more_of_an_object(pipe: DiffGSPipeline) -> None:
     first, second = pipe.encode_objects([OBJECT, OTHER], refinement_steps=3)
     torch.testing.assert_close(first, pipe.encode_objects(OBJECT, refinement_steps=3)[0])
     assert not torch.allclose(second, pipe.encode_objects(OTHER)[0], atol=0.02)
-    (refined,) = pipe.reconstruct(OBJECT, 70, generator=seeded(), refinement_steps=3)
+    (refined,) = pipe.reconstruct(OBJECT, 70, generator=seeded(), refinement_steps=3, picture_steps=0)
     (same,) = pipe.decode_latents(first[None], 70, seeded(), extraction="sharp")
     assert torch.equal(refined.to_tensor(), same.to_tensor())
-    (even,) = pipe.reconstruct(OBJECT, 70, seeded(), extraction="even", refinement_steps=3)
+    (even,) = pipe.reconstruct(OBJECT, 70, seeded(), extraction="even", refinement_steps=3, picture_steps=0)
     assert not torch.equal(refined.to_tensor(), even.to_tensor())
 
 
-def test_a_reconstruction_is_refined_where_its_vae_can_be(pipe: DiffGSPipeline) -> None:
+def test_pictures_make_latents_of_their_own(pipe: DiffGSPipeline, few_pictures: None) -> None:
+    by_functions, by_both = (pipe.encode_objects(OBJECT, 2, picture_steps=steps) for steps in (0, 1))
+    assert not torch.allclose(by_functions, by_both, atol=0.01)
+    (made,) = pipe.reconstruct(OBJECT, 70, seeded(), refinement_steps=2, picture_steps=1)
+    (same,) = pipe.decode_latents(by_both, 70, seeded(), extraction="sharp")
+    assert torch.equal(made.to_tensor(), same.to_tensor())
+
+
+def test_a_reconstruction_is_refined_where_its_vae_can_be(pipe: DiffGSPipeline, few_pictures: None) -> None:
     (made,) = pipe.reconstruct(OBJECT, 70, seeded())
-    (same,) = pipe.reconstruct(OBJECT, 70, seeded(), refinement_steps=50)
+    (same,) = pipe.reconstruct(OBJECT, 70, seeded(), refinement_steps=50, picture_steps=40)
+    assert torch.equal(made.to_tensor(), same.to_tensor())
+    (made,) = pipe.reconstruct(OBJECT, 70, seeded(), refinement_steps=0)
+    (same,) = pipe.decode_latents(pipe.encode_objects(OBJECT), 70, seeded())
     assert torch.equal(made.to_tensor(), same.to_tensor())
     pipe.vae = original_vae()
     (made,) = pipe.reconstruct(OBJECT, 70, seeded())
@@ -134,11 +145,13 @@ def original_vae() -> OriginalGaussianVAE:
 
 def test_steps_of_refinement_are_checked_before_anything_is_read(pipe: DiffGSPipeline) -> None:
     for wrong, error in ((-1, ValueError), (0.5, TypeError), (True, TypeError)):
-        with pytest.raises(error, match="`refinement_steps` must be"):
-            pipe.encode_objects("missing.ply", refinement_steps=wrong)
+        for name in ("refinement_steps", "picture_steps"):
+            with pytest.raises(error, match=f"`{name}` must be"):
+                pipe.encode_objects("missing.ply", **{name: wrong})
     pipe.vae = original_vae()
-    with pytest.raises(ValueError, match="for a GaussianVAE, this is an OriginalGaussianVAE"):
-        pipe.reconstruct(OBJECT, refinement_steps=1)
+    for name in ("refinement_steps", "picture_steps"):
+        with pytest.raises(ValueError, match=f"`{name}` are for a GaussianVAE, this is an OriginalGaussianVAE"):
+            pipe.reconstruct(OBJECT, **{name: 1})
 
 
 def test_the_ends_of_what_lies_between_two_objects_are_their_variations(pipe: DiffGSPipeline) -> None:

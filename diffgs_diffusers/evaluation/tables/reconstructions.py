@@ -17,24 +17,26 @@ from ..reconstruction import ImageScores, PerceptualDistance, reconstruction_sco
 from .run import EvaluationRun
 
 ALL = "all"
+Steps = Mapping[str, int]  # of refinement, by the names that `reconstruction_scores` has for them
+AS_ENCODED: Steps = {}
 
 
 def vae_table(run: EvaluationRun) -> dict[str, Any]:
     """Splits × (true centres and numbers of Gaussians), latents as the encoder has them."""
-    table, lpips = _reconstructions(run, "vae", 0)
+    table, lpips = _reconstructions(run, "vae", AS_ENCODED)
     return {"vae": table, "lpips": lpips}
 
 
 def refined_table(run: EvaluationRun) -> dict[str, Any]:
     """The same with latents refined for each object."""
-    table, lpips = _reconstructions(run, "refined", run.refinement_steps)
+    table, lpips = _reconstructions(run, "refined", _refined(run))
     return {"refined": table, "lpips": lpips}
 
 
 def training_table(run: EvaluationRun) -> dict[str, Any]:
     """Training objects, with latents as the encoder has them and refined."""
     lpips, measured = _perceptual(run)
-    latents = {"as encoded": 0, "refined": run.refinement_steps}
+    latents = {"as encoded": AS_ENCODED, "refined": _refined(run)}
     scores: dict[str, list[dict[str, ImageScores]]] = {name: [] for name in latents}
     for _, splats in tqdm(run.chosen("train"), total=len(run.chosen_indices("train")), desc="training"):
         for name, steps in latents.items():
@@ -44,16 +46,20 @@ def training_table(run: EvaluationRun) -> dict[str, Any]:
     return {"training": table, "lpips": measured}
 
 
-def _reconstructions(run: EvaluationRun, name: str, refinement_steps: int) -> tuple[dict[str, Any], str]:
+def _reconstructions(run: EvaluationRun, name: str, steps: Steps) -> tuple[dict[str, Any], str]:
     """The table, and how LPIPS was measured or why it was not."""
     lpips, measured = _perceptual(run)
     scores = {}
     for split in SPLITS:
         objects = tqdm(run.chosen(split), total=len(run.chosen_indices(split)), desc=f"{name}, {split}")
-        scores[split] = [_scores(run, splats, lpips, refinement_steps) for _, splats in objects]
+        scores[split] = [_scores(run, splats, lpips, steps) for _, splats in objects]
     table = reconstruction_rows(scores)
     print(report.vae_markdown(table), flush=True)
     return table, measured
+
+
+def _refined(run: EvaluationRun) -> Steps:
+    return {"refinement_steps": run.refinement_steps, "picture_steps": run.picture_steps}
 
 
 def _perceptual(run: EvaluationRun) -> tuple[PerceptualDistance | None, str]:
@@ -66,12 +72,10 @@ def _perceptual(run: EvaluationRun) -> tuple[PerceptualDistance | None, str]:
 
 
 def _scores(
-    run: EvaluationRun, splats: GaussianSplats, lpips: PerceptualDistance | None, refinement_steps: int
+    run: EvaluationRun, splats: GaussianSplats, lpips: PerceptualDistance | None, steps: Steps
 ) -> dict[str, ImageScores]:
     vae = run.pipe.vae.float().eval()
-    return reconstruction_scores(
-        vae, splats, run.counts, size=run.image_size, lpips=lpips, refinement_steps=refinement_steps
-    )
+    return reconstruction_scores(vae, splats, run.counts, size=run.image_size, lpips=lpips, **steps)
 
 
 def reconstruction_rows(scores: Mapping[str, list[dict[str, ImageScores]]]) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...data.dataset import SPLITS, GaussianObjectDataset
+from ...extraction_settings import PICTURE_STEPS, REFINEMENT_STEPS
 from ...gaussians import GaussianSplats
 from ...pipelines import DiffGSPipeline
 from ..categories import CATEGORIES
@@ -38,6 +39,7 @@ class EvaluationRun:
         seed: of choices, conditions and noise.
         counts: numbers of Gaussians of the reconstruction table.
         refinement_steps: for each object of the tables with refined latents.
+        picture_steps: after them.
         prefixes: of the progressive table, out of ``whole``.
         whole: Gaussians of the larger result there.
         num_objects: of each split, at most.
@@ -63,7 +65,8 @@ class EvaluationRun:
     lpips_weights: Path | None = None
     seed: int = 0
     counts: tuple[int, ...] = (4096, 10_000, 50_000, 100_000, 200_000, 350_000)
-    refinement_steps: int = 50
+    refinement_steps: int = REFINEMENT_STEPS
+    picture_steps: int = PICTURE_STEPS
     prefixes: tuple[int, ...] = (4096, 10_000, 50_000)
     whole: int = 200_000
     num_objects: int = 40
