@@ -37,14 +37,15 @@ class PictureSampling:
     """What pictures are drawn to compare them.
 
     Args:
-        counts: numbers of Gaussians, in turns, so that what is learned from pictures holds for all of them.
+        counts: numbers of Gaussians, in turns, so that what is learned from pictures holds for all of them. Large
+            ones have more to learn, as their Gaussians share what they cover.
         size: pixels a side.
         num_views: pictures a step, each from a side and on a background of its own.
         num_followed: Gaussians whose gradients are followed, of those that are seen. All are drawn, and others'
             gradients would say the same.
     """
 
-    counts: tuple[int, ...] = (16_384, 50_000, 100_000, 350_000)
+    counts: tuple[int, ...] = (50_000, 350_000, 350_000, 350_000)
     size: int = 256
     num_views: int = 2
     num_followed: int = 32_768
@@ -97,8 +98,9 @@ class PictureObjective:
         except EmptySurfaceError:
             self._places = []
             return
-        first = [means[:count] for count in counts]  # an even subset, too
-        self._places = [_Places(some, even_spacing(some), coarse_spacing(some)) for some in first]
+        first = {count: means[:count] for count in counts}  # an even subset, too
+        places = {count: _Places(some, even_spacing(some), coarse_spacing(some)) for count, some in first.items()}
+        self._places = [places[count] for count in counts]
 
     def __call__(self, planes: Tensor, generator: np.random.Generator) -> Tensor:
         """The mean :func:`log_error` of a few pictures, 0 where no surface was found.
