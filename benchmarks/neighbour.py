@@ -7,13 +7,12 @@ second core at that minute, and the most that a second thread can be asked for.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
-
-from .timing import LEAST_SECONDS, Sample, Stopwatch
 
 
 class Neighbour:
@@ -38,24 +37,20 @@ class Neighbour:
         self._process.terminate()
         self._process.join()
 
-    def beside(self, competitor: Callable[[], Any], *arguments: Any) -> Sample:
-        """The mean of as many runs as a sample takes, while the neighbour does the work of these arguments."""
+    @contextmanager
+    def working(self, *arguments: Any) -> Iterator[None]:
+        """Inside the block the neighbour does the work of these arguments, over and over."""
         self._orders.send(arguments)
         self._orders.recv()
         try:
-            watch = Stopwatch()
-            runs = 0
-            while watch.read().seconds < LEAST_SECONDS:
-                competitor()
-                runs += 1
-            return watch.read(1 / runs)
+            yield
         finally:
             self._orders.send(None)
             self._orders.recv()
 
 
 def _serve(make: Callable[..., Callable[[], Any]], orders: Connection) -> None:
-    import torch  # not before: see `timing`
+    import torch  # not before: it would be loaded in processes that time the command
 
     torch.set_num_threads(1)
     make = lru_cache(maxsize=1)(make)

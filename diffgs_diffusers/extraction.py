@@ -76,7 +76,7 @@ def drawn_gaussians(
 ) -> GaussianSplats:
     """The Gaussians that are drawn at points of a surface: as the functions describe them, crowded ones sharing.
 
-    Follows gradients where the caller does, into the planes and the weights.
+    Follows gradients where the caller does, into the planes and the weights; not to be called in inference mode.
 
     Args:
         vae: whose heads read the planes.
@@ -192,7 +192,7 @@ def gaussians_at(
 def _described(
     vae: BaseGaussianVAE, planes: Tensor, means: Tensor, chunk_size: int | None, units: Tensor
 ) -> GaussianSplats:
-    """As :func:`gaussians_at`, which follows no gradients."""
+    """As :func:`gaussians_at`, but with gradients where the caller follows them."""
 
     def told(points: Tensor) -> tuple[Tensor, Tensor]:
         return vae.heads.raw_attributes(vae.heads.features(planes[None], points[None]))

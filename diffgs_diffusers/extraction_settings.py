@@ -105,7 +105,7 @@ EXTRACTIONS: dict[str, ExtractionConfig | OriginalExtractionConfig] = {
 
 
 REFINEMENT_STEPS = 50  # of latents, where an object is reconstructed: more find little
-PICTURE_STEPS = 40  # after them, by pictures, too: 80 find another two tenths of a decibel
+PICTURE_STEPS = 40  # after them, by pictures, too: 80 find a little more in twice the time
 
 
 def default_extraction(refinement_steps: int) -> str:

@@ -58,7 +58,8 @@ def refine_latents(
         splats: the object, in the unit box.
         latents: [C, L] to begin with, normalised; the encoder's of this object, say.
         num_steps: steps by functions. 50 find most of what there is to be found.
-        picture_steps: steps by functions and pictures that follow them; each takes as long as five of the others.
+        picture_steps: steps by functions and pictures that follow them; on a CPU each takes as long as twelve of
+            the others.
         seed: draws the points and the pictures.
         pictures: what is drawn in a step; None is the sizes that the shipped VAE was tried with.
         on_step: called after every one.
@@ -106,7 +107,7 @@ class _LatentSearch:
 
     def follow_pictures(self, num_steps: int, sampling: PictureSampling) -> None:
         """Steps by the loss of functions and pictures: one alone would learn what only its questions see."""
-        objective = PictureObjective(self._vae, self._splats.to(self.latents.device), SHARP, sampling)
+        objective = PictureObjective(self._vae, self._splats, SHARP, sampling)
 
         def error(planes: Tensor, step: int) -> Tensor:
             if step % _SEARCH_EVERY == 0:

@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--counts", type=int, nargs="+", default=list(EvaluationRun.counts), help="Gaussians in the VAE tables")
     steps = EvaluationRun.refinement_steps, EvaluationRun.picture_steps
     add("--refinement_steps", type=int, default=steps[0], help="for each object of the tables with refined latents")
-    add("--picture_steps", type=int, default=steps[1], help="after them, by pictures")
+    add("--picture_steps", type=int, default=steps[1], help="after them, but not in the conditions table")
     add("--prefixes", type=int, nargs="+", default=list(EvaluationRun.prefixes), help="of the progressive table")
     add("--whole", type=int, default=EvaluationRun.whole, help="Gaussians of the larger result there")
     add("--num_samples", type=int, default=64, help="unconditional samples")

@@ -24,13 +24,12 @@ from ..scenes import sphere_scene
 from ..settings import Settings, available_cores
 from ..statistics import paired_ratio
 from ..table import OURS, Row, make_row
-from ..timing import Sample, alternate, torch_threads
+from ..timing import Sample, alternate, least_disturbed, torch_threads
 
 COUNTS = (1_000, 4_000, 32_000, 200_000)
 SIZES = (128, 256, 512, 1024)
 MOST_BYTES = 2_000_000_000
 DENSE, TILES = "torch, dense", "torch, tile by tile"
-GAIN_ROUNDS = 3  # times as many, of short runs, where our threads are compared: disturbances are as large as a gain
 GAIN = "times as fast as one thread"
 BESIDE = "ours, beside a process that does the same"
 
@@ -66,10 +65,10 @@ def _case(
     samples = alternate(competitors, **settings.timing)
     gains: dict[str, list[Sample]] = {}
     if neighbour:
-        ours = {name: each for name, each in competitors.items() if name.startswith(OURS)}
-        beside = partial(neighbour.beside, ours[f"{OURS} 1"], len(scene.means), scene.width, backward)
-        rounds = GAIN_ROUNDS * settings.rounds
-        gains = alternate({**ours, BESIDE: beside}, rounds=rounds, budget=settings.budget)
+        drawing = partial(run_one, rasterize_ours, scene)
+        work = (len(scene.means), scene.width, backward)
+        turns = {f"{OURS} {count}": partial(_alone, count, drawing) for count in threads}
+        gains = alternate(turns | {BESIDE: partial(_beside, neighbour, work, drawing)}, **settings.timing)
     for count in threads:
         mine = samples[f"{OURS} {count}"]
         name = f"{case}, {count} thread{'s' if count > 1 else ''}"
@@ -79,24 +78,29 @@ def _case(
                 yield Row("rasterizer", name, who, note=f"left out: would need {needed[who] / 1e9:.1f} GB")
             else:
                 alone = samples[f"{who} {threads[0]}"]
-                figures = {}
+                figures: dict[str, float] = {}
                 if count > threads[0]:
                     figures = _own_gains(gains, count) if who == OURS else {GAIN: _gain(alone, own)}
                 yield make_row("rasterizer", name, who, own, ours=None if who == OURS else mine, figures=figures)
 
 
-def _own_gains(samples: Mapping[str, list[Sample]], count: int) -> dict[str, str]:
+def _own_gains(samples: Mapping[str, list[Sample]], count: int) -> dict[str, float]:
     alone = samples[f"{OURS} 1"]
-    return {
-        GAIN: _gain(alone, samples[f"{OURS} {count}"]),
-        "two processes": _gain(alone, samples[BESIDE], 2),
-    }
+    return {GAIN: _gain(alone, samples[f"{OURS} {count}"]), "two processes": 2 * _gain(alone, samples[BESIDE])}
 
 
-def _gain(alone: list[Sample], shared: list[Sample], times: int = 1) -> str:
-    """How much more work is done in a time: on an idle machine, which others only slow down, and as it was."""
-    one, other = ([sample.seconds for sample in samples] for samples in (alone, shared))
-    return f"{times * min(one) / min(other):.2f} ({times * paired_ratio(one, other):.2f})"
+def _gain(alone: list[Sample], shared: list[Sample]) -> float:
+    return paired_ratio([one.seconds for one in alone], [one.seconds for one in shared])
+
+
+def _alone(threads: int, drawing: Callable[[], None]) -> Sample:
+    with torch_threads(threads):
+        return least_disturbed(drawing)
+
+
+def _beside(neighbour: Neighbour, work: tuple[int, int, bool], drawing: Callable[[], None]) -> Sample:
+    with neighbour.working(*work):
+        return _alone(1, drawing)
 
 
 def _drawing(count: int, size: int, backward: bool) -> Callable[[], None]:

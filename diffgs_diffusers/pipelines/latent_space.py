@@ -68,8 +68,7 @@ class LatentSpaceMixin(DiffusionPipeline):
         Raises:
             TypeError, ValueError, OSError: saying what is wrong with an object, or with the number of steps.
         """
-        for name, steps in (("refinement_steps", refinement_steps), ("picture_steps", picture_steps)):
-            inputs.check_count(name, steps, minimum=0)
+        for name, steps in _check_steps(refinement_steps, picture_steps).items():
             if steps and not isinstance(self.vae, GaussianVAE):
                 raise ValueError(f"`{name}` are for a GaussianVAE, this is an {type(self.vae).__name__}.")
         objects = self._read_objects(gaussians)
@@ -109,7 +108,7 @@ class LatentSpaceMixin(DiffusionPipeline):
             refinement_steps: as for :meth:`encode_objects`. None is 50: some seconds an object on a CPU, and a
                 reconstruction about three decibels nearer to it; but 0 where the VAE cannot be refined.
             picture_steps: as for :meth:`encode_objects`. None is 40 where there are refinement steps, and 0 where
-                there are none: half a minute an object on a CPU, and almost two decibels.
+                there are none: most of a minute an object on a CPU, and one or two decibels.
 
         Raises:
             TypeError, ValueError, OSError: as for :meth:`encode_objects`.
@@ -120,6 +119,7 @@ class LatentSpaceMixin(DiffusionPipeline):
             refinement_steps = REFINEMENT_STEPS if isinstance(self.vae, GaussianVAE) else 0
         if picture_steps is None:
             picture_steps = PICTURE_STEPS if refinement_steps else 0
+        _check_steps(refinement_steps, picture_steps)
         extraction = default_extraction(refinement_steps + picture_steps) if extraction is None else extraction
         check_count(num_gaussians, find_extraction(extraction))
         objects = self._read_objects(gaussians)
@@ -177,3 +177,11 @@ class LatentSpaceMixin(DiffusionPipeline):
         noise = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
         noise = noise.expand(num_objects, -1, -1)
         return self(gaussians=mixed, strength=strength, latents=noise, generator=generator, **options)
+
+
+def _check_steps(refinement_steps: int, picture_steps: int) -> dict[str, int]:
+    """The numbers by their names; raises TypeError or ValueError naming the one that is wrong."""
+    steps = {"refinement_steps": refinement_steps, "picture_steps": picture_steps}
+    for name, count in steps.items():
+        inputs.check_count(name, count, minimum=0)
+    return steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -50,6 +51,10 @@ class PictureSampling:
     num_views: int = 2
     num_followed: int = 32_768
 
+    def __post_init__(self) -> None:
+        if not self.counts or min(*self.counts, self.size, self.num_views, self.num_followed) < 1:
+            raise ValueError(f"All numbers of a PictureSampling must be at least 1, got {self}.")
+
 
 @dataclass(frozen=True)
 class _Places:
@@ -58,9 +63,6 @@ class _Places:
     means: Tensor
     spacing: Tensor
     coarse: Tensor
-
-    def __len__(self) -> int:
-        return len(self.means)
 
     def select(self, index: Tensor) -> _Places:
         return _Places(self.means[index], self.spacing[index], self.coarse[index])
@@ -73,7 +75,7 @@ class PictureObjective:
 
     Args:
         vae: whose heads read the planes; its weights must not follow gradients.
-        splats: the object, on the device of the planes.
+        splats: the object.
         config: how surface is searched for and drawn.
         sampling: numbers of Gaussians and pictures.
     """
@@ -85,7 +87,8 @@ class PictureObjective:
         config: ExtractionConfig,
         sampling: PictureSampling,
     ) -> None:
-        self.vae, self.splats, self.config, self.sampling = vae, splats, config, sampling
+        self.vae, self.config, self.sampling = vae, config, sampling
+        self.splats = splats.to(_drawing_device(vae.device))
         self._places: list[_Places] = []
         self._turn = 0
 
@@ -111,15 +114,17 @@ class PictureObjective:
         """
         if not self._places:
             return planes.new_zeros(())
+        planes = cell_by_cell(planes)  # once, and not for every chunk of points
         places = self._places[self._turn % len(self._places)]
         self._turn += 1
         with torch.no_grad():
             drawn = self._drawn(planes, places)
         attributes = _attributes(drawn)
-        for value in attributes.values():
-            value.requires_grad_()
-        error = self._error(drawn, generator)
-        gradients = dict(zip(attributes, torch.autograd.grad(error, list(attributes.values())), strict=True))
+        with torch.enable_grad():
+            for value in attributes.values():
+                value.requires_grad_()
+            error = self._error(drawn, generator)
+            gradients = dict(zip(attributes, torch.autograd.grad(error, list(attributes.values())), strict=True))
         error = error.detach()
         if not planes.requires_grad:
             return error
@@ -139,7 +144,7 @@ class PictureObjective:
         return drawn_gaussians(self.vae, planes, places.means, places.spacing, self.config, places.coarse)
 
     def _error(self, drawn: GaussianSplats, generator: np.random.Generator) -> Tensor:
-        errors = []
+        drawn, errors = drawn.to(self.splats.device), []
         for _ in range(self.sampling.num_views):
             camera = random_camera(self.sampling.size, generator)
             background = random_background(generator)
@@ -147,6 +152,11 @@ class PictureObjective:
                 picture = self.splats.render(camera, background=background)[..., :3]
             errors.append(log_error(drawn.render(camera, background=background)[..., :3], picture))
         return torch.stack(errors).mean()
+
+
+def _drawing_device(device: torch.device) -> torch.device:
+    """Where pictures are drawn: on a CUDA device only if gsplat is installed, which is optional."""
+    return device if device.type == "cuda" and find_spec("gsplat") is not None else torch.device("cpu")
 
 
 def _attributes(splats: GaussianSplats) -> dict[str, Tensor]:
