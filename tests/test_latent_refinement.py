@@ -18,7 +18,7 @@ from diffgs_diffusers.models import GaussianVAE
 from diffgs_diffusers.training.objectives_pictures import PictureSampling
 from diffgs_diffusers.training.objectives_vae import VAELossWeights, function_terms, weighted_sum
 from tests.factories import painted_ball, sphere_splats
-from tests.tiny_models import tiny_vae
+from tests.tiny_models import tiny_vae, vae_with_surface
 
 WHITE = (1.0, 1.0, 1.0)
 
@@ -101,15 +101,16 @@ def test_no_fewer_than_no_steps(vae: GaussianVAE, latents: torch.Tensor) -> None
         refine_latents(vae, OBJECT, latents, 1, -2)
 
 
-def test_pictures_come_nearer_to_the_object() -> None:
+def test_pictures_come_nearer_to_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the shipped model, in views that no refinement saw."""
     vae = GaussianVAE.from_pretrained(default_checkpoint(), subfolder="vae", torch_dtype=torch.float32).eval()
     ball, cameras = painted_ball((0.2, 0.5, 0.9), (0.9, 0.5, 0.7)), orbit_cameras(6, 64)
     with torch.no_grad():
         latents = vae.normalize_latents(vae.encode(ball).latent_dist.mode())[0]
     sampling, errors = PictureSampling(counts=(2000, 8000), size=64), []
-    for steps in (0, 12):
-        refined = refine_latents(vae, ball, latents, 4, steps, pictures=sampling)
+    for weight in (0.0, 0.2):  # the same steps, without what pictures say and with it
+        monkeypatch.setattr("diffgs_diffusers.latent_refinement._PICTURE_WEIGHT", weight)
+        refined = refine_latents(vae, ball, latents, 4, 12, pictures=sampling)
         with torch.no_grad():
             planes = vae.decode(vae.denormalize_latents(refined[None])).planes[0]
         drawn = extract_gaussians(vae, planes, 4000, config=SHARP).render(cameras, background=WHITE)
@@ -117,8 +118,16 @@ def test_pictures_come_nearer_to_the_object() -> None:
     assert errors[1] < 0.8 * errors[0]
 
 
-def test_every_step_is_told(vae: GaussianVAE, latents: torch.Tensor) -> None:
-    told: list[int] = []
+def test_every_step_is_told() -> None:
+    vae, told = vae_with_surface(), []
+    latents = torch.randn(4, vae.latent_length, generator=torch.Generator().manual_seed(0))
     sampling = PictureSampling(counts=(50,), size=16, num_views=1)
     refine_latents(vae, OBJECT, latents, 2, 3, pictures=sampling, on_step=lambda: told.append(1))
     assert len(told) == 5
+
+
+def test_an_object_without_a_surface_is_refined_by_its_functions(vae: GaussianVAE, latents: torch.Tensor) -> None:
+    """GauPF of untrained heads reaches the threshold nowhere."""
+    sampling = PictureSampling(counts=(50,), size=16, num_views=1)
+    refined = refine_latents(vae, OBJECT, latents, 0, 2, pictures=sampling)
+    assert torch.isfinite(refined).all() and not torch.equal(refined, latents)
