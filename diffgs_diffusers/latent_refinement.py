@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .data.function_samples import FunctionSampling, FunctionTargets
 from .extraction_settings import SHARP
@@ -75,7 +75,9 @@ def refine_latents(
             raise ValueError(f"`{name}` must not be negative, got {steps}.")
     if num_steps == picture_steps == 0:  # of every VAE, also of those that cannot be refined
         return latents.detach()
-    search = _LatentSearch(constant_copy(vae).to(torch.float32), splats, latents, seed, on_step)
+    # Not by diffusers' own method, which warns users of modules that nobody asked to be kept in float32.
+    constant = nn.Module.to(constant_copy(vae), torch.float32)
+    search = _LatentSearch(constant, splats, latents, seed, on_step)
     search.follow_functions(num_steps)
     search.follow_pictures(picture_steps, _PICTURES if pictures is None else pictures)
     return search.latents.detach()

@@ -79,6 +79,13 @@ def test_weights_of_inference_mode(vae: GaussianVAE, latents: torch.Tensor) -> N
     assert torch.equal(refine_latents(loaded, OBJECT, latents, 2), refine_latents(vae, OBJECT, latents, 2))
 
 
+def test_nothing_is_said_about_it(
+    vae: GaussianVAE, latents: torch.Tensor, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    refine_latents(vae, OBJECT, latents, 1)
+    assert not caplog.records and capfd.readouterr() == ("", "")
+
+
 def test_half_precision_is_refined_in_single(vae: GaussianVAE, latents: torch.Tensor) -> None:
     half = copy.deepcopy(vae).to(torch.bfloat16)
     found = refine_latents(half, OBJECT, latents, 2)
