@@ -6,21 +6,17 @@ when a process forks after its first render (data loader workers).
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
+from .helpers import joined_by
+
 T = TypeVar("T")
 R = TypeVar("R")
-
-_OMP_PAUSE_SOFT = 1
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def count_parts(total: int, grain: int) -> int:
@@ -53,16 +49,11 @@ def run_all(function: Callable[..., None], items: Sequence[tuple[Any, ...]], *ar
             function(*item, *arguments)
 
     threads = min(torch.get_num_threads(), len(items))
-    if threads > 1:
-        _rest_openmp()
-    helpers = [_pool(threads - 1).submit(work, waiting.pop) for _ in range(threads - 1)]
-    try:
+    if threads < 2:
         work(waiting.popleft)
-    finally:
-        # A helper that has not begun finds nothing to do; one that has may still write to the caller's arrays.
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+    else:
+        with joined_by(threads - 1, partial(work, waiting.pop)):
+            work(waiting.popleft)
 
 
 def map_parts(function: Callable[[T], R], parts: Sequence[T], device: torch.device) -> list[R]:
@@ -105,32 +96,3 @@ def run_ranges(function: Callable[..., None], total: int, grain: int, *arguments
         arguments: passed on unchanged.
     """
     run_all(function, split(total, grain), *arguments)
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """The pool of this process; the key holds the process because threads do not survive a fork."""
-    key = (os.getpid(), threads)
-    if key not in _pools:
-        _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="diffgs-render")
-    return _pools[key]
-
-
-def _rest_openmp() -> None:
-    """Sends torch's own threads to sleep.
-
-    After an operation they stay awake for some ten milliseconds, in case of another one, and keep ours from their
-    cores: two threads were no faster than one. Waking them takes less than a tenth of a millisecond.
-    """
-    pause = _openmp_pause()
-    if pause is not None:
-        pause(_OMP_PAUSE_SOFT)
-
-
-@cache
-def _openmp_pause() -> Callable[[int], int] | None:
-    """`omp_pause_resource_all` (OpenMP 5.0) of the runtime that torch has loaded, if it is shown."""
-    try:
-        found: Callable[[int], int] = ctypes.CDLL(None).omp_pause_resource_all
-    except (AttributeError, OSError, TypeError):  # another runtime, or a system without a global name space
-        return None
-    return found
