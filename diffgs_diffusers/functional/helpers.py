@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 
@@ -20,7 +20,9 @@ import numpy as np
 
 # Looks of half a nanosecond each: after about a millisecond without work a helper leaves the core to others.
 _MOST_TURNS = 2_000_000
-_POLLING = 1e-4  # seconds between looks, of a caller whose helpers need longer than that
+# Seconds after which it does not wait for more: others want help from the pool, and the process its end.
+_LONGEST_STAY = 0.25
+_POLLING = 1e-4  # seconds from look to look, of a caller whose helpers need longer than a millisecond
 _APART = 32  # numbers: no two in one line of a cache, nor in two that are fetched together
 _OMP_PAUSE_SOFT = 1
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
@@ -39,11 +41,11 @@ def joined_by(count: int, work: Callable[[], None]) -> Iterator[None]:
         helpers = _local.helpers = _Helpers()
     _rest_openmp()
     piece = _Piece(count, work)
-    sent_for = helpers.begin(piece, count)
     try:
+        helpers.begin(piece, count)
         yield
     finally:
-        helpers.end(sent_for)
+        helpers.piece = _NOTHING
         piece.wait()
 
 
@@ -86,10 +88,15 @@ class _Piece:
                 break
         told = np.zeros(_APART, np.int64)
         for place in joined:
-            while not _wait_awake()(self._done[place], 1, told, _MOST_TURNS):
+            turns = _MOST_TURNS
+            while not _wait_awake()(self._done[place], 1, told, turns):
+                turns = 1
                 time.sleep(_POLLING)
         if self._errors:
             raise self._errors[0]
+
+
+_NOTHING = _Piece(0, lambda: None)  # so that nothing of a piece of work is kept after it
 
 
 class _Helpers:
@@ -97,41 +104,48 @@ class _Helpers:
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self._piece = self._nothing = _Piece(0, lambda: None)
-        self._begun = np.zeros(_APART, np.int64)  # pieces of work, in the first number
-        self._count = 0  # of helpers that are awake, or sent for
-        self._counting = threading.Lock()
+        self.piece = _NOTHING
+        self.begun = np.zeros(_APART, np.int64)  # pieces of work, in the first number
+        self.changing = threading.Lock()
+        self._stays: list[_Stay] = []
+        # Compiled here: a helper that did it could be at it still, with numba's lock, when its caller forks.
+        _wait_awake()(self.begun, 0, np.zeros(_APART, np.int64), 1)
 
-    def begin(self, piece: _Piece, count: int) -> list[Future[None]]:
+    def begin(self, piece: _Piece, count: int) -> None:
         """Show a piece of work to those who are awake, and send for as many more as are wanted."""
-        self._piece = piece
-        with self._counting:
-            self._begun[0] += 1
-            missing = max(0, count - self._count)
-            self._count += missing
-        return [_pool(count).submit(self._serve) for _ in range(missing)]
+        self.piece = piece
+        with self.changing:
+            self.begun[0] += 1
+            self._stays = [stay for stay in self._stays if not stay.is_over()]
+        while len(self._stays) < count:
+            self._stays.append(_Stay(self, _pool(count)))
 
-    def end(self, sent_for: list[Future[None]]) -> None:
-        """Keep nothing of the piece of work, and do without those who have not come."""
-        self._piece = self._nothing
-        late = sum(future.cancel() for future in sent_for)
-        if late:
-            with self._counting:
-                self._count -= late
+
+class _Stay:
+    """One thread's time with a calling thread."""
+
+    def __init__(self, helpers: _Helpers, pool: ThreadPoolExecutor) -> None:
+        self._helpers = helpers
+        self._has_left = False
+        self._future = pool.submit(self._serve)
+
+    def is_over(self) -> bool:
+        return self._has_left or self._future.done()
 
     def _serve(self) -> None:
         """Join in one piece of work after the other, until none has begun for a while."""
-        seen = 0
+        helpers, seen, end = self._helpers, 0, time.monotonic() + _LONGEST_STAY
         while True:
-            with self._counting:
-                if seen == self._begun[0]:
-                    self._count -= 1
+            with helpers.changing:
+                if seen == helpers.begun[0]:
+                    self._has_left = True
                     return
             has_begun = True
             while has_begun:
-                seen, done = int(self._begun[0]), self._piece.join()
+                seen, done = int(helpers.begun[0]), helpers.piece.join()
+                turns = _MOST_TURNS if time.monotonic() < end else 1
                 # Nothing in between: the interpreter lock, free while this thread waits, is what the caller wants.
-                has_begun = _wait_awake()(self._begun, seen + 1, done, _MOST_TURNS)
+                has_begun = _wait_awake()(helpers.begun, seen + 1, done, turns)
 
 
 @cache

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -43,6 +43,23 @@ def threads() -> Iterator[int]:
     torch.set_num_threads(before)
 
 
+def stay_long(monkeypatch) -> None:
+    """Helpers wait for a second or more."""
+    monkeypatch.setattr(helpers, "_LONGEST_STAY", PATIENCE)
+    monkeypatch.setattr(helpers, "_MOST_TURNS", 4_000_000_000)
+
+
+def wait_for(condition: Callable[[], object]) -> bool:
+    end = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    return bool(condition())
+
+
+def wait_until_all_have_left() -> None:
+    assert wait_for(lambda: all(stay.is_over() for stay in helpers._local.helpers._stays))
+
+
 def meet(threads: int) -> set[int]:
     """Threads that have done one item each, at the same time."""
     seen: set[int] = set()
@@ -59,21 +76,83 @@ def meet(threads: int) -> set[int]:
 def test_helpers_stay_for_the_next_piece_of_work_and_then_leave(
     threads: int, sent_for: list[int], monkeypatch
 ) -> None:
-    monkeypatch.setattr(helpers, "_MOST_TURNS", 4_000_000_000)  # a second or more
+    stay_long(monkeypatch)
     first = meet(threads)
     assert len(first) == threads
     assert len(sent_for) == threads - 1
     monkeypatch.setattr(helpers, "_MOST_TURNS", 1000)
     assert meet(threads) == first
     assert len(sent_for) == threads - 1
-    time.sleep(0.3)
+    wait_until_all_have_left()
     assert len(meet(threads)) == threads
     assert len(sent_for) == 2 * (threads - 1)
 
 
+def test_helpers_do_not_stay_for_ever(sent_for: list[int], monkeypatch) -> None:
+    """Though the next piece of work always begins before they have waited in vain: others may want them."""
+    monkeypatch.setattr(helpers, "_LONGEST_STAY", 0.0)
+    monkeypatch.setattr(helpers, "_MOST_TURNS", 100_000_000_000)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in range(3):
+            assert len(meet(2)) == 2
+            wait_until_all_have_left()
+    finally:
+        torch.set_num_threads(before)
+    assert len(sent_for) == 3
+
+
+def test_a_process_ends_while_a_daemon_draws() -> None:
+    code = """
+import threading, time, torch
+from diffgs_diffusers.functional.threads import run_all
+torch.set_num_threads(2)
+def draw():
+    while True:
+        run_all(lambda index: None, [(0,), (1,)])
+threading.Thread(target=draw, daemon=True).start()
+time.sleep(0.5)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_helpers_are_sent_for_again_where_sending_failed(threads: int, monkeypatch) -> None:
+    """The one who came is waited for."""
+    pool, written = helpers._pool(threads - 1), []
+
+    class OneLeft:
+        def submit(self, serve):
+            if written:
+                raise RuntimeError("can't start new thread")
+            future = pool.submit(serve)
+            assert wait_for(lambda: written)
+            return future
+
+    def item(_: int) -> None:
+        written.append(1)
+        time.sleep(0.2)
+        written.append(2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(helpers, "_pool", lambda _: OneLeft())
+        with pytest.raises(RuntimeError, match="new thread"):
+            run_all(item, [(index,) for index in range(threads)])
+    assert written == [1, 2] * threads
+    assert len(meet(threads)) == threads
+
+
+def test_who_comes_too_late_does_nothing() -> None:
+    done: list[int] = []
+    piece = helpers._Piece(1, lambda: done.append(1))
+    piece.wait()
+    piece.join()
+    assert not done
+
+
 def test_no_more_helpers_than_wanted_take_part(threads: int, monkeypatch) -> None:
     """Two are awake, torch may use one."""
-    monkeypatch.setattr(helpers, "_MOST_TURNS", 4_000_000_000)
+    stay_long(monkeypatch)
     meet(threads)
     monkeypatch.setattr(helpers, "_MOST_TURNS", 1000)
     torch.set_num_threads(2)
@@ -87,7 +166,7 @@ def test_no_more_helpers_than_wanted_take_part(threads: int, monkeypatch) -> Non
     assert len(seen) == 2
 
 
-def test_work_is_done_without_helpers_that_have_others_to_help(sent_for: list[int]) -> None:
+def test_work_is_done_without_helpers_that_have_others_to_help() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     is_taken, may_go, found = threading.Event(), threading.Event(), []
@@ -112,7 +191,6 @@ def test_work_is_done_without_helpers_that_have_others_to_help(sent_for: list[in
     finally:
         may_go.set()
         torch.set_num_threads(before)
-    assert len(sent_for) == 3
 
 
 def test_the_caller_waits_for_helpers_that_have_begun_even_where_its_own_share_fails(threads: int) -> None:
@@ -162,7 +240,7 @@ def test_nothing_of_the_work_is_kept(threads: int) -> None:
     kept = weakref.ref(array)
     run_all(lambda index, array: None, [(0,), (1,), (2,)], array)
     del array
-    time.sleep(0.2)
+    wait_until_all_have_left()
     gc.collect()
     assert kept() is None
 

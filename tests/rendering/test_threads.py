@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffgs_diffusers.functional import helpers
 from diffgs_diffusers.functional.threads import map_parts, run_all, run_ranges
 from diffgs_diffusers.rendering import autograd, rasterization
 
@@ -113,8 +114,9 @@ def test_parts_are_done_alone_and_come_back_in_order(threads: int) -> None:
         torch.set_num_threads(before)
 
 
-def test_torchs_threads_sleep_while_ours_work_and_wake_up_again() -> None:
+def test_torchs_threads_sleep_while_ours_work_and_wake_up_again(monkeypatch) -> None:
     """Awake, they would burn processor time while nothing is done."""
+    monkeypatch.setattr(helpers, "_MOST_TURNS", 1000)  # nor shall ours be awake
     if sys.platform != "linux" or not torch.backends.openmp.is_available():
         pytest.skip("how OpenMP's threads wait is known for Linux only")
     values = torch.rand(1_000_000)
