@@ -21,6 +21,7 @@ from ..data.condition_samples import scanned_points
 from ..data.object_views import random_picture, side_camera
 from ..data.partial import one_chunk
 from ..extraction import EmptySurfaceError
+from ..extraction_settings import PICTURE_STEPS, REFINEMENT_STEPS
 from ..functional.pictures import centered_on_white
 from ..gaussians import GaussianSplats
 from ..pipelines import DiffGSPipeline
@@ -74,6 +75,7 @@ class ConditionJudge:
         features: of images, for similarities; None leaves them out.
         num_candidates: of which one is chosen by its picture, a row of its own if there are several.
         refinement_steps: of the reconstruction of points that are taken for Gaussians.
+        picture_steps: after them.
     """
 
     def __init__(
@@ -85,11 +87,13 @@ class ConditionJudge:
         options: Mapping[str, Any] | None = None,
         features: ViewFeatures | None = None,
         num_candidates: int = 1,
-        refinement_steps: int = 50,
+        refinement_steps: int = REFINEMENT_STEPS,
+        picture_steps: int = PICTURE_STEPS,
     ) -> None:
         self.pipe, self.train, self.num_gaussians, self.seed = pipe, train, num_gaussians, seed
         self.options, self.features = dict(options or {}), features
-        self.num_candidates, self.refinement_steps = num_candidates, refinement_steps
+        self.num_candidates = num_candidates
+        self.refinement_steps, self.picture_steps = refinement_steps, picture_steps
         self.references = ReferenceSet([surface_points(one) for one in train])
         self.cameras = evaluation_cameras(256)
 
@@ -161,11 +165,8 @@ class ConditionJudge:
         begun = self._generate(number, points=cloud, gaussians=given, strength=START_STRENGTH)
         yield f"generated, begun as flat Gaussians, strength {START_STRENGTH}", begun
         yield "flat Gaussians, reconstructed", self._reconstruct(given, number)
-        steps = self.refinement_steps
-        yield (
-            f"flat Gaussians, reconstructed with {steps} refinement steps",
-            self._reconstruct(given, number, steps),
-        )
+        refined = self._reconstruct(given, number, self.refinement_steps, self.picture_steps)
+        yield "flat Gaussians, reconstructed with refined latents", refined
         yield "the VAE's reconstruction", self._reconstruct(truth, number)
         yield "nearest training object", self.train[self.references.nearest(surface_points(truth)).index]
 
@@ -179,11 +180,17 @@ class ConditionJudge:
             return None
         return made.to("cpu")
 
-    def _reconstruct(self, splats: GaussianSplats, number: int, steps: int = 0) -> GaussianSplats | None:
+    def _reconstruct(
+        self, splats: GaussianSplats, number: int, refinement_steps: int = 0, picture_steps: int = 0
+    ) -> GaussianSplats | None:
         generator = torch.Generator().manual_seed(self.seed + number)
         try:
             (made,) = self.pipe.reconstruct(
-                splats, self.num_gaussians, generator, refinement_steps=steps, picture_steps=0
+                splats,
+                self.num_gaussians,
+                generator,
+                refinement_steps=refinement_steps,
+                picture_steps=picture_steps,
             )
         except EmptySurfaceError:
             return None

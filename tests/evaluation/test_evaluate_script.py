@@ -60,12 +60,17 @@ def test_vae_and_novelty_tables(arguments: list[str], tmp_path: Path, capsys: py
         assert sheet.size == (8 * 96, 96)
 
 
-def test_condition_tables(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([*arguments, "--tables", "conditions", "--num_candidates", "2", "--refinement_steps", "2"])
+def test_condition_tables(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], few_pictures: None
+) -> None:
+    steps = ["--refinement_steps", "2", "--picture_steps", "1"]
+    main([*arguments, "--tables", "conditions", "--num_candidates", "2", *steps])
     table = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["conditions"]
     assert list(table) == ["image", "partial", "points"]
     assert [len(rows) for rows in table.values()] == [5, 4, 6]
     assert {"generated, the most like it of 2", "nearest picture of a training object"} < set(table["image"])
+    encoded, refined = "flat Gaussians, reconstructed", "flat Gaussians, reconstructed with refined latents"
+    assert table["points"][encoded]["psnr"] != table["points"][refined]["psnr"]
     for rows in table.values():
         for row in rows.values():
             assert row["num_empty"] or -1 <= row["similarity"] <= 1.0001

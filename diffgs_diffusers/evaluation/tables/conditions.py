@@ -27,6 +27,7 @@ def conditions_table(run: EvaluationRun) -> dict[str, Any]:
         run.features,
         run.num_candidates,
         run.refinement_steps,
+        run.picture_steps,
     )
     table = {}
     for condition in CONDITIONS:

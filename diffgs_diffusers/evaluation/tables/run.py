@@ -39,7 +39,7 @@ class EvaluationRun:
         seed: of choices, conditions and noise.
         counts: numbers of Gaussians of the reconstruction table.
         refinement_steps: for each object of the tables with refined latents, and for points in that of conditions.
-        picture_steps: after them, in the former only.
+        picture_steps: after them.
         prefixes: of the progressive table, out of ``whole``.
         whole: Gaussians of the larger result there.
         num_objects: of each split, at most.
