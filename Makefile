@@ -64,7 +64,7 @@ train-pictures:  ## what pictures let the denoiser guess
 
 train-ldm:  ## the latent denoiser, and the whole pipeline
 	$(LAUNCH) training/train_ldm.py --pretrained_vae_model_name_or_path $(RUNS)/sharing/vae \
-		--pretrained_model_name_or_path $(RUNS)/clip/clip --image_encoder $(RUNS)/clip/clip --train_image_encoder \
+		--pretrained_model_name_or_path $(RUNS)/clip/clip --image_encoder $(RUNS)/clip/clip --train_image_encoder --train_text_encoder \
 		--pretrained_condition_encoder $(RUNS)/pictures/condition_encoder --object_data_dir $(DATA) \
 		--text_share 0.5 --image_share 0.7 --partial_share 0.1 --points_share 0.1 \
 		--train_data_dir $(RUNS)/latents --output_dir $(RUNS)/pipeline --use_ema --resume_from_checkpoint latest

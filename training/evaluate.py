@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--counts", type=int, nargs="+", default=list(EvaluationRun.counts), help="Gaussians in the VAE tables")
     steps = EvaluationRun.refinement_steps, EvaluationRun.picture_steps
     add("--refinement_steps", type=int, default=steps[0], help="for each object of the tables with refined latents")
-    add("--picture_steps", type=int, default=steps[1], help="after them, but not in the conditions table")
+    add("--picture_steps", type=int, default=steps[1], help="after them")
     add("--prefixes", type=int, nargs="+", default=list(EvaluationRun.prefixes), help="of the progressive table")
     add("--whole", type=int, default=EvaluationRun.whole, help="Gaussians of the larger result there")
     add("--num_samples", type=int, default=64, help="unconditional samples")
@@ -109,6 +110,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name} must be at least {minimum}, got {getattr(args, name)}")
     if min([*args.counts, *args.prefixes]) < 1 or max(args.prefixes) >= args.whole:
         parser.error("--counts and --prefixes must be at least 1, and --prefixes less than --whole")
+    if "novelty" in args.tables and find_spec("torchmetrics") is None:
+        parser.error('--tables: novelty needs torchmetrics: pip install "diffgs-diffusers[eval]"')
     if args.lpips_weights is not None and not Path(args.lpips_weights).is_file():
         parser.error(f"--lpips_weights: there is no file {args.lpips_weights}")
     return args

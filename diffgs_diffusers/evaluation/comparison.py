@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from ..gaussians import GaussianSplats
-from .image_distributions import LEAST_IMAGES, streamed_image_distance
+from .image_distributions import LEAST_IMAGES, check_packages, streamed_image_distance
 from .metrics import chamfer_distance, f_score
 from .novelty import surface_points, visible_centers
 from .reconstruction import compare_images
@@ -105,8 +105,10 @@ def set_scores(
 
     Raises:
         ValueError: for sets that are too small.
+        ImportError: if what measures FID and KID is not installed.
     """
     check_set_sizes(len(references), len(made), force=force)
+    check_packages(features)
     clouds, other_clouds = (
         [surface_points(splats, SET_POINTS) for splats, _ in objects] for objects in (made, references)
     )

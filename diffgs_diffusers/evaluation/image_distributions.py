@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,18 @@ class VisionFeatures(nn.Module):
         return self.image_encoder(pixels).last_hidden_state.mean(dim=1).float()
 
 
+def check_packages(features: nn.Module | int | None) -> None:
+    """Raises ImportError where what measures FID and KID is not installed; asked before any long work.
+
+    Args:
+        features: as for :func:`streamed_image_distance`; None needs nothing.
+    """
+    if features is not None and find_spec("torchmetrics") is None:
+        raise ImportError('FID and KID need torchmetrics: pip install "diffgs-diffusers[eval]"')
+    if isinstance(features, int) and find_spec("torch_fidelity") is None:
+        raise ImportError("Inception needs torch-fidelity: pip install torch-fidelity")
+
+
 def image_distance(
     images: Tensor, others: Tensor, features: nn.Module | int, *, force: bool = False
 ) -> ImageDistance:
@@ -85,8 +98,9 @@ def streamed_image_distance(
 
     Raises:
         ValueError: for sets that are too small.
-        ImportError: if torchmetrics is not installed (the extra ``eval``).
+        ImportError: if torchmetrics is not installed (the extra ``eval``), or torch-fidelity for Inception.
     """
+    check_packages(features)
     if min(counts) < 2 or (min(counts) < LEAST_IMAGES and not force):
         raise ValueError(
             f"FID and KID of {counts[0]} and {counts[1]} images mean little: take at least {LEAST_IMAGES} of each"

@@ -77,6 +77,13 @@ def test_small_sets_are_refused_unless_forced() -> None:
         set_scores(spheres(3), spheres(1), None, 32, force=True)
 
 
+def test_what_measures_views_is_looked_for_before_shapes_are_compared(monkeypatch) -> None:
+    monkeypatch.setattr("diffgs_diffusers.evaluation.image_distributions.find_spec", lambda name: None)
+    monkeypatch.setattr("diffgs_diffusers.evaluation.comparison.set_comparison", None)
+    with pytest.raises(ImportError, match=r"torchmetrics: pip install .diffgs-diffusers.eval.."):
+        set_scores(spheres(13), spheres(13), MeanColor(), 32)
+
+
 def test_what_stands_elsewhere_or_is_not_seen_is_named() -> None:
     with pytest.raises(ValueError, match=r"far: reaches 2\.4 from the origin"):
         check_place(sphere_splats(200).transform(translation=torch.tensor([2.0, 0, 0])), "far")
