@@ -18,9 +18,10 @@ INTRODUCTION = """\
 
 Written by `python -m benchmarks` (`make bench`); `benchmarks/` says how each line is measured. Competitors take
 turns in one run; what takes less than 50 ms is repeated in its turn, and the mean counts. **median** and
-**quartiles** are of wall time, **CPU time** is of all threads, **× ours** is the median of the ratios within the
-rounds, **peak memory** is that of a process of its own. **Of the peak** is the fastest round of heads against the
-fastest of matrix products, the median in brackets. **Times as fast as one thread**, of ours, has rounds of its own:
+**quartiles** are of wall time, a row without quartiles was run once; **CPU time** is of all threads, **× ours** is
+the median of the ratios within the rounds, **peak memory** is that of a process of its own. **Of the peak** is the
+fastest round of heads against the fastest of matrix products, the median in brackets; products that folding saves
+count as done, so that it may pass 100 %. **Times as fast as one thread**, of ours, has rounds of its own:
 the median of their ratios, where the first quartile of single runs counts for a turn, as others on the machine
 interrupt two threads more often than one. **Two processes** of one thread, measured in the same way, are as many
 times as fast as one: that is what the machine has to give to a second thread.
