@@ -24,7 +24,9 @@ fastest round of heads against the fastest of matrix products, the median in bra
 count as done, so that it may pass 100 %. **Times as fast as one thread**, of ours, has rounds of its own:
 the median of their ratios, where the first quartile of single runs counts for a turn, as others on the machine
 interrupt two threads more often than one. **Two processes** of one thread, measured in the same way, are as many
-times as fast as one: that is what the machine has to give to a second thread.
+times as fast as one: that is what the machine has to give to a second thread. The rasteriser is beside
+torch alone, as no other renderer to install was found that draws on a CPU: gsplat, gaussian-splatting and splatkit
+need CUDA.
 """
 
 

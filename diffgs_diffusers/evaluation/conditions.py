@@ -149,7 +149,9 @@ class ConditionJudge:
     ) -> Iterator[tuple[str, GaussianSplats | None]]:
         part = truth.select(one_chunk(truth, generator))
         made = self._generate(number, partial=part)
-        if made is not None and not torch.equal(made.means[: len(part)], part.means):
+        if made is not None and not torch.equal(
+            made[: len(part)].with_sh_degree(part.sh_degree).to_tensor(), part.to_tensor()
+        ):
             raise RuntimeError("The completion does not begin with its input.")
         yield "generated", made
         yield NOTHING_KEPT, self._generate(number, partial=part, keep_input=False)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,13 @@ def test_where_the_object_cannot_be_told_the_whole_picture_is_padded():
 
 def test_huge_pictures_are_brought_down():
     assert load_picture(Image.new("RGB", (5000, 2500))).size == (1024, 512)
+
+
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.new("RGB", (60, 60)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match=r"bomb\.png is no picture that can be read \(Image size \(3600 pixels\)"):
+        load_picture(tmp_path / "bomb.png")
 
 
 def test_a_transparent_picture_shows_nothing():

@@ -105,6 +105,22 @@ def test_points_may_be_a_file(pipe: DiffGSPipeline, tmp_path: Path) -> None:
     torch.testing.assert_close(latents_of(pipe, points=tmp_path / "points.npy"), latents_of(pipe, points=colored))
 
 
+def test_clouds_with_and_without_colors_go_together(pipe: DiffGSPipeline) -> None:
+    colored = torch.cat([CLOUD, torch.rand(len(CLOUD), 3)], dim=1)
+    both = latents_of(pipe, points=[CLOUD, colored])
+    for row, cloud in zip(both, (CLOUD, colored), strict=True):
+        torch.testing.assert_close(row[None], latents_of(pipe, points=cloud), atol=1e-4, rtol=0)
+
+
+def test_pictures_with_palettes_and_large_ones_are_taken(pipe: DiffGSPipeline) -> None:
+    picture = Image.new("RGB", (16, 16), (200, 30, 30))
+    picture.paste((30, 30, 200), (4, 4, 12, 12))
+    found = latents_of(pipe, image=picture)
+    assert torch.equal(found, latents_of(pipe, image=picture.convert("P", palette=Image.Palette.ADAPTIVE)))
+    large = picture.resize((6400, 6400), Image.Resampling.NEAREST)
+    torch.testing.assert_close(found, latents_of(pipe, image=large), atol=0.2, rtol=0)
+
+
 def with_nan() -> GaussianSplats:
     splats = random_splats(5)
     splats.means[2] = torch.nan
@@ -121,10 +137,14 @@ def with_nan() -> GaussianSplats:
             FileNotFoundError,
             r"`image\[1\]`: there is no file nowhere",
         ),
+        ({"image": [CONDITIONS["image"], 5]}, TypeError, r"`image\[1\]` must be a PIL image, .* got int"),
         ({"image": Image.new("RGBA", (20, 20))}, ValueError, "transparent everywhere"),
+        ({"image": Image.new("RGB", (1, 1))}, ValueError, "1×1 pixels; at least 8 a side"),
         ({"partial": CLOUD}, TypeError, "`partial` must be GaussianSplats or the path"),
         ({"partial": PART[:0]}, ValueError, "`partial` holds no Gaussian"),
         ({"partial": with_nan()}, ValueError, "`partial`: `means` must be finite: 1 of 5"),
+        ({"partial": [PART, PART[:0]]}, ValueError, r"`partial\[1\]` holds no Gaussian"),
+        ({"partial": [PART, CLOUD]}, TypeError, r"`partial\[1\]` must be GaussianSplats or the path"),
         ({"partial": PART.transform(scale=9.0)}, ValueError, "reaches 3.5. from the origin"),
         ({"partial": PART, "points": CLOUD}, ValueError, "`partial` or `points`, not both"),
         (
@@ -136,6 +156,8 @@ def with_nan() -> GaussianSplats:
         ({"points": torch.zeros(0, 3)}, ValueError, "`points` holds no point"),
         ({"points": torch.tensor([[0.0, 0, torch.nan]])}, ValueError, "NaN or infinite in 1 of 1 points"),
         ({"points": torch.full((3, 6), 200.0) * torch.tensor([0, 0, 0, 1, 1, 1])}, ValueError, "divide by 255"),
+        ({"points": [CLOUD, torch.zeros(0, 3)]}, ValueError, r"`points\[1\]` holds no point"),
+        ({"points": [CLOUD, PART]}, TypeError, r"`points\[1\]` must be an array"),
         ({"points": CLOUD, "num_objects": 2}, ValueError, "use `num_objects_per_prompt`"),
         ({"points": [CLOUD] * 2, "prompt": ["a"] * 3}, ValueError, "2 of `points` and 3 of `prompt`"),
         ({"partial": PART, "num_gaussians": 40}, ValueError, "has 40 Gaussians, so `num_gaussians`=40 leaves none"),
