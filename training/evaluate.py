@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from diffgs_diffusers import DiffGSPipeline
 from diffgs_diffusers.data.colors import COLOR_NAMES
 from diffgs_diffusers.evaluation.categories import CATEGORIES
 from diffgs_diffusers.evaluation.clip_scores import ClipTowers
+from diffgs_diffusers.evaluation.image_distributions import check_packages
 from diffgs_diffusers.evaluation.perceptual import BACKBONES
 from diffgs_diffusers.evaluation.report import update_json
 from diffgs_diffusers.evaluation.tables.bound import bound_table
@@ -110,18 +110,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name} must be at least {minimum}, got {getattr(args, name)}")
     if min([*args.counts, *args.prefixes]) < 1 or max(args.prefixes) >= args.whole:
         parser.error("--counts and --prefixes must be at least 1, and --prefixes less than --whole")
-    if "novelty" in args.tables and find_spec("torchmetrics") is None:
-        parser.error('--tables: novelty needs torchmetrics: pip install "diffgs-diffusers[eval]"')
     if args.lpips_weights is not None and not Path(args.lpips_weights).is_file():
         parser.error(f"--lpips_weights: there is no file {args.lpips_weights}")
     return args
 
 
 def build_run(args: argparse.Namespace) -> EvaluationRun:
-    """Loads what is measured; a CLIP model that is not there ends it at once, not after hours."""
+    """Loads what is measured; a CLIP model or a package that is not there ends it at once, not after hours."""
     clip = None if args.clip is None else ClipTowers.load(args.clip)
     pipe = DiffGSPipeline.from_pretrained(args.model).to(args.device)
     pipe.set_progress_bar_config(disable=True)
+    if "novelty" in args.tables:
+        check_packages(pipe.image_encoder)
     if args.scheduler is not None:
         pipe.scheduler = SCHEDULERS[args.scheduler].from_config(pipe.scheduler.config)
     options = {name: getattr(args, name) for name in ("num_inference_steps", "guidance_scale", "mending_steps")}

@@ -102,6 +102,15 @@ def test_tables_of_functions_prefixes_and_the_bound(
     assert "| test, with captions | 1 |" in capsys.readouterr().out
 
 
+def test_a_package_that_is_not_there_ends_it_before_any_work(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffgs_diffusers.evaluation.image_distributions.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="FID and KID need torchmetrics"):
+        build_run(parse_args([*arguments, "--tables", "text,novelty"]))
+    build_run(parse_args([*arguments, "--tables", "text"]))
+
+
 def test_tables_of_prompts_say_that_there_is_no_clip(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
